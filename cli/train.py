@@ -1,0 +1,56 @@
+"""`geofootprint train`: fit the model to datasets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from .console import Console
+from .options import given, json_option
+
+
+def _split_weight(text: str) -> tuple[str, float]:
+    path, _, weight = text.rpartition(":")
+    try:
+        return (path, float(weight)) if path else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
+@click.command(
+    short_help="Fit the model to datasets of tiles.",
+    epilog="Example: geofootprint train tiles -o run --minutes 30",
+)
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
+@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the run.")
+@click.option("--preset", help="footprint or pix2pix.  [default: footprint]")
+@click.option("--config", type=click.Path(), help="TOML file with settings that differ from the preset's.")
+@click.option("--epochs", type=int, help="Length of the run.  [default: the preset's]")
+@click.option("--minutes", type=float, help="Train against the clock instead.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--init-from", type=click.Path(), help="Checkpoint whose generator the run starts from.")
+@click.option("--device", help="auto, cpu or cuda.  [default: auto]")
+@click.option("--precision", help="auto, 32, bf16 or 16.  [default: auto]")
+@click.option("--devices", type=int, help="Number of devices.  [default: 1]")
+@click.option("--seed", type=int, help="Seed of weights, crops and noise.  [default: 0]")
+@json_option
+@click.pass_obj
+def command(console: Console, datasets: tuple[str, ...], out: str, resume: bool, **options: Any) -> None:
+    """Fit Pix2Pix to DATASETs made by `geofootprint tile`; DATASET:0.5 takes crops half as often."""
+    try:
+        from geofootprint.learning.trainer import train
+    except ImportError as error:
+        from geofootprint.errors import MissingDependencyError
+
+        raise MissingDependencyError(f"Training needs {error.name}; install it with: pip install 'geofootprint[train]'") from error
+
+    result = train(
+        [_split_weight(text) for text in datasets], out, resume=resume, progress=console, **given(**options)
+    )
+    console.result(
+        asdict(result),
+        f"Validation IoU {result.iou:.3f} after {result.epochs} epochs at {result.images_per_second:.1f} images/s; "
+        f"checkpoints {result.best} and {result.last}.",
+    )

@@ -1,0 +1,67 @@
+"""The state of a training run on disk: written whole or not at all, read without running any code in it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geofootprint._version import __version__
+from geofootprint.errors import MissingFileError, ModelError
+from geofootprint.raster import atomic_path
+
+__all__ = ["SCHEMA", "load_checkpoint", "save_checkpoint"]
+
+SCHEMA = 1
+"""Goes up when an older version would misread a checkpoint."""
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write a checkpoint that replaces the old one only when it is complete and on the disk.
+
+    Parameters
+    ----------
+    path : path
+    state : dict
+        Tensors and plain values.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the old checkpoint is still there.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save({"schema": SCHEMA, "version": __version__, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint into the CPU's memory.
+
+    Returns
+    -------
+    dict
+        What `save_checkpoint` was given, with ``schema`` and ``version``.
+
+    Raises
+    ------
+    MissingFileError
+        If nothing is at `path`.
+    ModelError
+        If the file is damaged, not a checkpoint, or of a newer schema.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f"{path} does not exist; check the path of the checkpoint.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is not a checkpoint of geofootprint, or is damaged; give a .ckpt of a run.") from error
+    if not isinstance(state, dict) or "schema" not in state:
+        raise ModelError(f"{path} is not a checkpoint of geofootprint; give a .ckpt of a run.")
+    if state["schema"] > SCHEMA:
+        raise ModelError(f"{path} was written by geofootprint {state['version']}, which is newer; update geofootprint.")
+    return state

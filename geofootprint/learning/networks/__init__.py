@@ -1,0 +1,46 @@
+"""Generators and the discriminator, and the names by which a configuration asks for them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from geofootprint.errors import OptionError
+from geofootprint.learning.networks.patchgan import PatchGAN
+from geofootprint.learning.networks.smp import build_smp
+from geofootprint.learning.networks.unet import UNet, UNet256
+
+__all__ = ["PatchGAN", "UNet", "UNet256", "build_generator"]
+
+
+def build_generator(name: str, in_channels: int, out_channels: int, *, width: int = 32, stride: int = 1) -> nn.Module:
+    """Build a generator by its name.
+
+    Parameters
+    ----------
+    name : str
+        ``unet`` (light, for any size), ``unet256`` (the paper's), or ``smp:ARCHITECTURE:ENCODER`` for one of
+        segmentation_models_pytorch without pre-trained weights, for example ``smp:unet:resnet34``.
+    in_channels, out_channels : int
+        Colour bands in, classes out.
+    width : int
+        Filters of the first level; ``smp`` encoders have their own.
+    stride : int
+        Pixels to a step of the first level, for ``unet`` alone.
+
+    Returns
+    -------
+    torch.nn.Module
+        From (N, in_channels, H, W) floats of 0 to 1 to (N, out_channels, H, W) logits, for any H and W.
+
+    Raises
+    ------
+    OptionError
+        If there is no generator of that name.
+    """
+    if name == "unet":
+        return UNet(in_channels, out_channels, width=width, stride=stride)
+    if name == "unet256":
+        return UNet256(in_channels, out_channels, width=width)
+    if name.startswith("smp:"):
+        return build_smp(name, in_channels, out_channels)
+    raise OptionError(f"There is no generator '{name}'; use unet, unet256 or smp:ARCHITECTURE:ENCODER.")

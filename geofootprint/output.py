@@ -1,0 +1,161 @@
+"""Files that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+from rasterio.errors import RasterioError
+
+from geofootprint.errors import OutputError
+
+if TYPE_CHECKING:
+    from geofootprint.raster import Grid
+
+__all__ = ["BLOCK_CACHE_MB", "atomic_path", "create_geotiff", "created_folder", "require_folder"]
+
+BLOCK_CACHE_MB = 128
+"""GDAL's block cache while a step runs; its default, 5 % of the machine's memory, is no bound.
+
+rasterio hands GDAL_CACHEMAX to GDALSetCacheMax64 and so takes bytes, where the environment variable takes megabytes.
+"""
+
+COMPANIONS = (".aux.xml", ".msk", ".ovr")
+"""What GDAL keeps beside a raster; that of an older file would be taken for the new one's."""
+
+
+def require_folder(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if a file can be written there, and fail before any work is done if not.
+
+    Raises
+    ------
+    OutputError
+        If the folder of `path` does not exist or cannot be written to, or `path` is a folder.
+    """
+    target = Path(path)
+    folder = target.parent
+    if not folder.is_dir():
+        raise OutputError(f"{target} cannot be written: the folder {folder} does not exist; make it first.")
+    if target.is_dir():
+        raise OutputError(f"{target} cannot be written: it is a folder; give the name of a file.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{target} cannot be written: no permission in {folder}; choose another folder.")
+    return target
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary name beside `path`, renamed to it on success and removed on any failure.
+
+    Yields
+    ------
+    pathlib.Path
+        With the extension of `path`, which drivers go by.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to, or the disk is full.
+    """
+    target = require_folder(path)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        # Ours have no number, and an input that cannot be read names itself: neither is about this file.
+        if error.errno is None or error.filename not in (None, str(temporary), str(target)):
+            raise
+        raise OutputError(f"{target} cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def created_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder for several files, made if need be; on any failure what is new in it goes, and it too.
+
+    Yields
+    ------
+    pathlib.Path
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written to.
+    """
+    target = Path(path)
+    missing = [folder for folder in (target, *target.parents) if not folder.exists()]
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be made ({error.strerror}); choose another folder.") from error
+    if not os.access(target, os.W_OK):
+        raise OutputError(f"{target} cannot be written to: no permission; choose another folder.")
+    before = set(target.iterdir())
+    try:
+        yield target
+    except BaseException:
+        for entry in set(target.iterdir()) - before:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def create_geotiff(
+    path: str | os.PathLike[str],
+    grid: Grid,
+    *,
+    count: int = 1,
+    dtype: str = "uint8",
+    nodata: float | None = None,
+    compress: str = "deflate",
+    **profile: Any,
+) -> Iterator[Any]:
+    """Create a tiled, compressed GeoTIFF that appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path : path
+        Where it ends.
+    grid : Grid
+        Its pixels.
+    count, dtype, nodata, compress
+        As of rasterio.
+    **profile
+        Further creation options of GDAL's GTiff driver.
+
+    Yields
+    ------
+    rasterio.io.DatasetWriter
+        To be written by window.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    block = 512 if min(grid.shape) >= 512 else None
+    tiled = {"tiled": True, "blockxsize": block, "blockysize": block} if block else {}
+    # What does not fit a GeoTIFF would go to an .aux.xml under the temporary name.
+    environment = rasterio.Env(GDAL_CACHEMAX=BLOCK_CACHE_MB * 2**20, GDAL_PAM_ENABLED=False)
+    with atomic_path(path) as temporary:
+        try:
+            with environment, rasterio.open(
+                temporary, "w", driver="GTiff", crs=grid.crs, transform=grid.transform,
+                width=grid.width, height=grid.height, count=count, dtype=dtype, nodata=nodata,
+                compress=compress, bigtiff="if_safer", **tiled, **profile,
+            ) as dataset:
+                yield dataset
+        except RasterioError as error:
+            raise OutputError(f"{path} cannot be written ({error}).") from error
+        for suffix in COMPANIONS:
+            Path(f"{os.fspath(path)}{suffix}").unlink(missing_ok=True)

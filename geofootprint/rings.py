@@ -1,0 +1,265 @@
+"""From the probabilities of a group of buildings to sub-pixel polygons, in pixels.
+
+A ring is the contour line of the probability field, right at pixel centres. Where two buildings touch, and at
+the edge of the data, there is no field to follow: there the ring runs exactly between the pixels, so that
+both neighbours get the same vertices, and simplifying them together keeps every shared wall shared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import contourpy
+import cv2
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geofootprint.instances import separate_instances
+from geofootprint.vector import clean_polygons
+
+__all__ = ["Rings", "Rule", "draw_rings", "give_way"]
+
+OUTSIDE = -1
+"""Label of pixels that are no background of this group: no data, beyond the raster, another group's."""
+
+FAR = -256.0
+"""Value of another building's pixels in a building's field: so low that no saddle joins corners across."""
+
+BAND = 1 << 20
+"""Pixels that are measured at once."""
+
+ENDLESS = 1e9
+"""Upper level of the contour lines: more than any probability."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What counts as a building and how its outline is drawn.
+
+    Parameters
+    ----------
+    level : float
+        Building probability, 0 to 255, that the ring follows; a half, so that no pixel has this value.
+    peak : float
+        A building without any pixel of at least this probability is a speck and left out.
+    min_size : float
+        Area in square pixels under which an outline is left out.
+    min_hole : float
+        Area in square pixels under which a courtyard is filled.
+    marker_size : int
+        Pixels of the smallest interior that tells touching buildings apart.
+    outline : {"map", "area", "raw"}
+        How the ring is simplified.
+    tolerance : float
+        Of the simplification, in pixels.
+    """
+
+    level: float
+    peak: float
+    min_size: float
+    min_hole: float
+    marker_size: int
+    outline: str
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Rings:
+    """Buildings of one group; arrays with one value a building, in the order of their first pixels.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+        In pixels of the raster: x is the column, y the row, whole numbers are pixel edges.
+    confidence : float array
+        Mean building probability inside, 0 to 1.
+    at_edge : bool array
+        True where it touches the raster's edge or pixels without data.
+    first : int array of shape (buildings, 2)
+        Row and column of the first pixel.
+    """
+
+    polygons: NDArray[Any]
+    confidence: NDArray[np.float64]
+    at_edge: NDArray[np.bool_]
+    first: NDArray[np.int64]
+
+
+def draw_rings(
+    probabilities: NDArray[np.uint8],
+    valid: NDArray[np.bool_],
+    own: NDArray[np.bool_],
+    rule: Rule,
+    *,
+    origin: tuple[int, int] = (0, 0),
+) -> Rings:
+    """Outline the buildings of one group.
+
+    Parameters
+    ----------
+    probabilities : uint8 array of shape (1 or 2, height, width)
+        Building and contour, 0 to 255. The outermost pixels must not belong to the group.
+    valid : bool array of shape (height, width)
+        False where there is no data.
+    own : bool array of shape (height, width)
+        The group's building pixels.
+    rule : Rule
+    origin : (row, column)
+        Of the arrays in the raster.
+
+    Returns
+    -------
+    Rings
+    """
+    building = probabilities[0]
+    contour = probabilities[1] if len(probabilities) > 1 else None
+    labels = separate_instances(building, contour, own, marker_size=rule.marker_size)
+    labels[~valid | (~own & (building > rule.level))] = OUTSIDE
+    found = _measure(building, labels, ~valid, rule.peak)
+    # Half the area, since a ring may enclose more than its pixels and the exact filter comes later.
+    kept = np.flatnonzero((found.size >= max(1.0, rule.min_size / 2)) & (found.peaks > 0))
+    polygons = _trace(building, labels, kept, found.boxes[kept], rule.level)
+    polygons = _simplify(_fill(polygons, rule.min_hole), rule)
+    shift = np.array([origin[1] + 0.5, origin[0] + 0.5])  # contour lines count from the first pixel's centre
+    return Rings(
+        shapely.transform(polygons, lambda xy: xy + shift),
+        found.total[kept] / found.size[kept] / 255,
+        found.edges[kept] > 0,
+        found.first[kept] + origin,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of each label: pixels, their sum, how many are peaks and at the edge, box, first pixel."""
+
+    size: NDArray[np.float64]
+    total: NDArray[np.float64]
+    peaks: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    boxes: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+def _measure(
+    building: NDArray[np.uint8], labels: NDArray[np.int32], empty: NDArray[np.bool_], peak: float
+) -> _Found:
+    height, width = labels.shape
+    count = max(0, int(labels.max())) + 1
+    sums = np.zeros((4, count))
+    first, left = np.full((2, count), labels.size)
+    last, right = np.full((2, count), -1)
+    beside_edge = cv2.dilate(empty.view(np.uint8), np.ones((3, 3), np.uint8))
+    step = max(1, BAND // width)
+    for start in range(0, height, step):
+        band = slice(start, start + step)
+        rows, columns = np.nonzero(labels[band] > 0)
+        numbers = labels[band][rows, columns]
+        values = building[band][rows, columns]
+        for row, weights in enumerate((None, values, values >= peak, beside_edge[band][rows, columns])):
+            sums[row] += np.bincount(numbers, weights, count)
+        pixels = (rows + start) * width + columns
+        np.minimum.at(first, numbers, pixels)
+        np.maximum.at(last, numbers, pixels)
+        np.minimum.at(left, numbers, columns)
+        np.maximum.at(right, numbers, columns)
+    boxes = np.stack([first // width, left, last // width + 1, right + 1], axis=1)
+    size, total, peaks, edges = sums
+    return _Found(size, total, peaks, edges, boxes, np.stack(np.divmod(first, width), axis=1))
+
+
+def _trace(
+    building: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    kept: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    level: float,
+) -> NDArray[Any]:
+    """Return the polygon of each kept label, in pixels counted from the centre of the first pixel."""
+    polygons = np.empty(len(kept), object)
+    for i, (label, (top, left, bottom, right)) in enumerate(zip(kept, boxes, strict=True)):
+        part = (slice(top - 1, bottom + 1), slice(left - 1, right + 1))
+        points, offsets = _ring(np.subtract(building[part], level, dtype=np.float64), labels[part], int(label))
+        points += np.array([left - 1, top - 1])
+        parts = (offsets, np.array([0, len(offsets) - 1]))
+        polygons[i] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, parts)[0]
+    return polygons
+
+
+def _ring(
+    field: NDArray[np.float64], labels: NDArray[np.int32], label: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    other = (labels != 0) & (labels != label)
+    touches = bool(other.any())
+    if touches:
+        field[other] = FAR
+    lines = contourpy.contour_generator(z=field, name="serial", fill_type=contourpy.FillType.OuterOffset)
+    found: Any = lines.filled(0.0, ENDLESS)
+    (points,), (offsets,) = found[:2]  # a label is connected by pixel sides, so it has one outer ring
+    # contourpy interpolates both axes, also the one that is a whole number.
+    whole = np.round(points)
+    points = np.where(np.abs(points - whole) < 1e-6, whole, points)
+    if touches:
+        before, after = np.floor(points).astype(np.intp), np.ceil(points).astype(np.intp)
+        wall = (labels[before[:, 1], before[:, 0]] != 0) & (labels[after[:, 1], after[:, 0]] != 0)
+        points[wall] = (before[wall] + after[wall]) / 2
+    return points, offsets.astype(np.int64)
+
+
+def _fill(polygons: NDArray[Any], min_hole: float) -> NDArray[Any]:
+    """Leave out the holes that are smaller than `min_hole`."""
+    for i in np.flatnonzero(shapely.get_num_interior_rings(polygons) > 0):
+        holes = shapely.get_rings(polygons[i])[1:]
+        large = shapely.area(shapely.polygons(holes)) >= min_hole
+        polygons[i] = shapely.Polygon(shapely.get_exterior_ring(polygons[i]), list(holes[large]))
+    return polygons
+
+
+def _simplify(polygons: NDArray[Any], rule: Rule) -> NDArray[Any]:
+    if rule.outline == "raw" or not polygons.size:
+        return polygons
+    simple = cast("NDArray[Any]", shapely.coverage_simplify(polygons, rule.tolerance))
+    if rule.outline == "area" and polygons.size == 1:
+        # Cutting corners takes area; a detached building is scaled back to what its ring enclosed.
+        factor = math.sqrt(shapely.area(polygons[0]) / shapely.area(simple[0]))
+        centre = shapely.get_coordinates(shapely.centroid(simple[0]))
+        return cast("NDArray[Any]", shapely.transform(simple, lambda xy: (xy - centre) * factor + centre))
+    return simple
+
+
+def give_way(polygons: NDArray[Any], groups: NDArray[np.int64]) -> NDArray[Any]:
+    """Cut overlaps between polygons of different groups out of the smaller one.
+
+    Groups are so far apart that simplifying makes them overlap only where a huge one had to be cut into
+    parts.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+    groups : int array of the same length
+        Within a group there are no overlaps.
+
+    Returns
+    -------
+    array of shapely.Polygon
+        The largest part where a polygon falls apart; empty where nothing is left of it.
+    """
+    polygons = polygons.copy()
+    first, second = shapely.STRtree(polygons).query(polygons)
+    pairs = (first < second) & (groups[first] != groups[second])
+    first, second = first[pairs], second[pairs]
+    overlap = shapely.area(shapely.intersection(polygons[first], polygons[second])) > 0
+    areas = shapely.area(polygons)
+    for i, j in zip(first[overlap], second[overlap], strict=True):
+        small, large = (i, j) if areas[i] < areas[j] else (j, i)
+        polygons[small] = largest_part(shapely.difference(polygons[small], polygons[large]))
+    return polygons
+
+
+def largest_part(geometry: Any) -> Any:
+    """Return the largest polygon of a geometry, an empty polygon if it has none."""
+    parts = clean_polygons(np.array([geometry]))
+    return max(parts, key=shapely.area, default=shapely.Polygon())

@@ -1,0 +1,1 @@
+"""Finding and running the engine; nothing here imports QGIS."""

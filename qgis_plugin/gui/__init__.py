@@ -1,0 +1,1 @@
+"""Widgets; imported in the Desktop only."""

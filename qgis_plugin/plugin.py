@@ -1,0 +1,47 @@
+"""What QGIS loads: registers the algorithms, and in the Desktop the settings page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qgis.core import QgsApplication
+
+from .provider import GeofootprintProvider
+
+
+class GeofootprintPlugin:
+    """The plugin's life between loading and unloading.
+
+    Parameters
+    ----------
+    iface : QgisInterface or None
+        None in `qgis_process`, which calls `initProcessing` alone.
+    """
+
+    def __init__(self, iface: Any) -> None:
+        self._iface = iface
+        self._provider: GeofootprintProvider | None = None
+        self._options: Any = None
+
+    def initProcessing(self) -> None:
+        """Register the algorithms."""
+        # QGIS owns the provider from here on, but Python must keep it alive too.
+        self._provider = GeofootprintProvider()
+        QgsApplication.processingRegistry().addProvider(self._provider)
+
+    def initGui(self) -> None:
+        """Register what only the Desktop has."""
+        from .gui.options import OptionsFactory
+
+        self.initProcessing()
+        self._options = OptionsFactory()
+        self._iface.registerOptionsWidgetFactory(self._options)
+
+    def unload(self) -> None:
+        """Take everything away again."""
+        if self._provider is not None:
+            QgsApplication.processingRegistry().removeProvider(self._provider)
+            self._provider = None
+        if self._options is not None:
+            self._iface.unregisterOptionsWidgetFactory(self._options)
+            self._options = None

@@ -1,0 +1,113 @@
+"""Fixtures that several test modules share: the command, the real data, small georeferenced images made by code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """Return a function that runs the installed command in this process."""
+    (entry,) = entry_points(group="console_scripts", name="geofootprint")
+    group = entry.load()
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(group, [str(argument) for argument in arguments], prog_name="geofootprint")
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Return the folder of the real orthophotos, or skip."""
+    folder = Path(os.environ.get("GEOFOOTPRINT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set GEOFOOTPRINT_DATA")
+    return folder
+
+
+def write_image(
+    path: Path,
+    pixels: NDArray[Any],
+    *,
+    crs: Any = "EPSG:25832",
+    transform: Affine | None = None,
+    nodata: float | None = None,
+    **profile: Any,
+) -> Path:
+    """Write an array of shape (bands, height, width) as a GeoTIFF with 0.15 m pixels near Innsbruck."""
+    bands, height, width = pixels.shape
+    place = transform or Affine(0.15, 0, 680_000, 0, -0.15, 5_238_000)
+    with rasterio.open(
+        path, "w", driver="GTiff", crs=crs, transform=place, width=width, height=height,
+        count=bands, dtype=pixels.dtype, nodata=nodata, **profile,
+    ) as dataset:
+        dataset.write(pixels)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a model file: bright is building, its contour is green against the other bands.
+
+    Its options are fields of `geofootprint.model.ModelInfo`. A pixel's result depends on that pixel alone.
+    """
+    pytest.importorskip("onnx", reason="needs onnx to make a model; install geofootprint[train]")
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from geofootprint.model import METADATA_KEY, ModelInfo
+
+    def make(**told: Any) -> Path:
+        fields = {"name": "bright", "gsd": 0.15, "gsd_range": (0.1, 0.3), "patch": 64, "overlap": 16, "context": 4}
+        info = ModelInfo(**{"bands": 3, "version": "0", **fields, **told})
+        weights = np.full((2, info.bands, 1, 1), 20 / info.bands, np.float32)
+        weights[1] = -10
+        weights[1, 1] = 20
+        bias = np.array([-10, -2], np.float32)
+        shape = ["batch", info.bands, "height", "width"]
+        graph = helper.make_graph(
+            [
+                helper.make_node("Conv", ["image", "weights", "bias"], ["logits"]),
+                helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
+            ],
+            "bright",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2, "height", "width"])],
+            [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        model.metadata_props.add(key=METADATA_KEY, value=info.to_json())
+        path = tmp_path_factory.mktemp("model") / "bright.onnx"
+        onnx.save(model, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_image(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an image of seeded noise, or the pixels it is given, into the test's folder."""
+
+    def make(
+        name: str = "image.tif", *, size: tuple[int, int] = (256, 256), bands: int = 3, dtype: str = "uint8",
+        pixels: NDArray[Any] | None = None, **options: Any,
+    ) -> Path:
+        if pixels is None:
+            pixels = np.random.default_rng(0).integers(1, 255, (bands, *size)).astype(dtype)
+        return write_image(tmp_path / name, pixels, **options)
+
+    return make

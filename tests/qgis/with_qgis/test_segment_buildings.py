@@ -1,0 +1,227 @@
+"""Segment Buildings in QGIS."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+
+import pytest
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsProcessingAlgRunnerTask,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingUtils,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
+
+SEGMENT = "segmentbuildings"
+
+
+def temporary_folders():
+    return set(Path(QgsProcessingUtils.tempFolder()).glob("geofootprint_*"))
+
+
+def test_the_default_model_finds_buildings_in_memory(run, ortho, feedback):
+    result = run(SEGMENT, feedback, INPUT=ortho, OUTPUT="memory:")
+    layer = result["OUTPUT"]
+    assert layer.featureCount() == result["COUNT"] > 0
+    assert layer.crs().authid() == "EPSG:25832"
+    assert [field.name() for field in layer.fields()] == [
+        "id", "confidence", "area_m2", "perimeter", "method", "vertices", "at_edge", "source", "model",
+    ]  # fmt: skip
+    assert ortho.extent().buffered(1).contains(layer.extent())
+    assert all(feature.geometry().isGeosValid() for feature in layer.getFeatures())
+    assert feedback.stages
+    assert temporary_folders() == set()
+
+
+def test_a_shapefile_with_space_and_umlaut(run, ortho, tmp_path):
+    out = tmp_path / "Höfe und Häuser" / "Gebäude neu.shp"
+    out.parent.mkdir()
+    result = run(SEGMENT, INPUT=ortho, OUTPUT=str(out))
+    assert result["OUTPUT"] == str(out)
+    assert "ETRS" in out.with_suffix(".prj").read_text()
+    assert out.with_suffix(".cpg").read_text() == "UTF-8"
+    layer = QgsVectorLayer(str(out), "out", "ogr")
+    assert layer.featureCount() == result["COUNT"] > 0
+    assert layer.crs().authid() == "EPSG:25832"
+
+
+def test_an_extent_leaves_out_the_rest(run, ortho):
+    west = ortho.extent()
+    west.setXMaximum(west.center().x())
+    layer = run(SEGMENT, INPUT=ortho, EXTENT=west, OUTPUT="memory:")["OUTPUT"]
+    assert layer.featureCount() > 0
+    assert west.buffered(1).contains(layer.extent())
+
+
+@pytest.mark.parametrize("extension", ["gpkg", "shp", "geojson", "fgb"])
+def test_every_format_keeps_features_and_values(run, ortho, fake_engine, tmp_path, extension):
+    out = tmp_path / f"out.{extension}"
+    assert run(SEGMENT, INPUT=ortho, OUTPUT=str(out))["COUNT"] == 2
+    features = list(QgsVectorLayer(str(out), "out", "ogr").getFeatures())
+    assert sorted(feature["id"] for feature in features) == [0, 1]
+    assert {feature["source"] for feature in features} == {"Straße.tif"}
+    assert {round(feature["confidence"], 6) for feature in features} == {0.75}
+    assert len({feature["at_edge"] for feature in features}) == 2
+
+
+def test_what_is_not_said_is_left_to_the_engine(run, ortho, fake_engine):
+    run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+    command, image, flag, out = fake_engine.arguments
+    assert (command, image, flag) == ("segment", ortho.source(), "-o")
+    assert out.endswith("buildings.gpkg")
+
+
+def test_parameters_become_options(run, ortho, inputs, fake_engine, tmp_path):
+    model = tmp_path / "a model.onnx"
+    model.touch()
+    extent = "680010,680020.25,5237950,5237960 [EPSG:25832]"
+    run(SEGMENT, INPUT=str(inputs / "ortho.tif"), MODEL=str(model), THRESHOLD=0, EXTENT=extent, OUTPUT="memory:")
+    assert fake_engine.arguments[4:] == [
+        "--model", str(model), "--threshold", "0.0",
+        "--bounds", "680010.0", "5237950.0", "680020.25", "5237960.0",
+    ]  # fmt: skip
+
+
+def test_an_extent_is_given_in_the_image_s_crs(run, ortho, fake_engine):
+    run(SEGMENT, INPUT=ortho, EXTENT="11.37,11.38,47.27,47.28 [EPSG:4326]", OUTPUT="memory:")
+    west, south, east, north = map(float, fake_engine.arguments[5:])
+    assert 679_000 < west < east < 681_000
+    assert 5_237_000 < south < north < 5_240_000
+
+
+def test_the_engine_gets_a_clean_environment(run, ortho, fake_engine, monkeypatch):
+    for name in ("PROJ_LIB", "PROJ_DATA", "GDAL_DATA", "PYTHONPATH"):
+        monkeypatch.setenv(name, "/of/qgis")
+    run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+    assert "/of/qgis" not in fake_engine.call["environ"].values()
+
+
+def test_progress_warnings_and_noise_are_shown(run, ortho, fake_engine, squares, feedback):
+    fake_engine.write(f"""
+        emit("progress", stage="probabilities", done=1, total=2)
+        emit("warning", text="Four bands; the last is left out.")
+        print("noise of a library", file=sys.stderr, flush=True)
+        time.sleep(0.3)
+        shutil.copy({squares!r}, out)
+        emit("result", count=2)
+    """)
+    run(SEGMENT, feedback, INPUT=ortho, OUTPUT="memory:")
+    assert feedback.stages == ["probabilities"]
+    assert feedback.warnings == ["Four bands; the last is left out."]
+    assert "> noise of a library" in feedback.lines
+
+
+def test_a_failure_is_one_sentence_and_leaves_the_old_output(run, ortho, fake_engine, tmp_path):
+    out = tmp_path / "out.gpkg"
+    run(SEGMENT, INPUT=ortho, OUTPUT=str(out))
+    before = out.read_bytes()
+    fake_engine.write("emit('error', code=2, text='The model is made of cheese; bake another.'); sys.exit(2)")
+    with pytest.raises(QgsProcessingException, match=r"^The model is made of cheese; bake another\.$"):
+        run(SEGMENT, INPUT=ortho, OUTPUT=str(out))
+    assert out.read_bytes() == before
+    assert temporary_folders() == set()
+
+
+def test_a_crash_of_the_engine_does_not_touch_qgis(run, ortho, fake_engine):
+    fake_engine.write("os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(QgsProcessingException, match=r"crashed .SIGSEGV"):
+        run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+
+
+def test_the_real_engine_s_sentence_arrives(run, inputs):
+    with pytest.raises(QgsProcessingException, match=r"grey\.tif has 1 colour band"):
+        run(SEGMENT, INPUT=str(inputs / "grey.tif"), OUTPUT="memory:")
+
+
+def test_a_layer_without_crs_is_refused(run, inputs):
+    with pytest.raises(QgsProcessingException, match="The layer no_crs has no CRS; assign one"):
+        run(SEGMENT, INPUT=QgsRasterLayer(str(inputs / "no_crs.tif"), "no_crs"), OUTPUT="memory:")
+
+
+def test_a_crs_that_only_qgis_knows_is_refused(run, ortho, inputs):
+    ortho.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))
+    with pytest.raises(QgsProcessingException, match="another CRS in QGIS than in its file"):
+        run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+
+
+def test_a_map_service_is_refused(run):
+    service = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png", "tiles", "wms")
+    assert service.isValid()
+    with pytest.raises(QgsProcessingException, match="The layer tiles comes from a service"):
+        run(SEGMENT, INPUT=service, OUTPUT="memory:")
+
+
+def test_a_missing_engine_is_told_before_anything_runs(provider, run, ortho, monkeypatch):
+    monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/gone/python")
+    can, text = provider.algorithm(SEGMENT).canExecute()
+    assert not can
+    assert "GEOFOOTPRINT_PYTHON names the Python /gone/python" in text
+    with pytest.raises(QgsProcessingException, match="/gone/python"):
+        run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+
+
+POLITE = """
+    emit("progress", stage="s", done=1, total=2)
+    sys.stdin.read()
+    sys.exit(130)
+"""
+STUCK = """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    emit("progress", stage="s", done=1, total=2)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("body", "seconds"), [(POLITE, 2), (STUCK, 7.5)], ids=["polite", "stuck"])
+def test_cancel(run, ortho, fake_engine, cancelling_feedback, tmp_path, body, seconds):
+    fake_engine.write(body)
+    out = tmp_path / "out.gpkg"
+    start = time.monotonic()
+    assert run(SEGMENT, cancelling_feedback, INPUT=ortho, OUTPUT=str(out)) == {}
+    assert time.monotonic() - start < seconds
+    assert not out.exists()
+    assert temporary_folders() == set()
+
+
+def test_cancel_of_a_task_as_the_desktop_runs_it(provider, ortho, fake_engine, feedback, qtbot, tmp_path):
+    fake_engine.write(POLITE)
+    QgsProject.instance().addMapLayer(ortho)
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    parameters = {"INPUT": ortho.id(), "OUTPUT": str(tmp_path / "out.gpkg")}
+    task = QgsProcessingAlgRunnerTask(provider.algorithm(SEGMENT), parameters, context, feedback)
+    with qtbot.waitSignal(task.executed, timeout=10_000):
+        QgsApplication.taskManager().addTask(task)
+        qtbot.waitUntil(lambda: feedback.stages == ["s"], timeout=5_000)
+        feedback.cancel()
+        task.cancel()
+    assert not (tmp_path / "out.gpkg").exists()
+
+
+@pytest.mark.parametrize("_again", [False, True])
+def test_a_loaded_layer_gets_its_style(run, ortho, fake_engine, tmp_path, _again):
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    out = str(tmp_path / "out.gpkg")
+    context.addLayerToLoadOnCompletion(out, context.LayerDetails("Buildings", QgsProject.instance(), "OUTPUT"))
+    run(SEGMENT, context=context, INPUT=ortho, OUTPUT=out)
+    gc.collect()
+    processor = context.layerToLoadOnCompletionDetails(out).postProcessor()
+    layer = QgsVectorLayer(out, "Buildings", "ogr")
+    processor.postProcessLayer(layer, context, None)
+    assert layer.renderer().symbol().symbolLayer(0).strokeColor().name() == "#d64a22"
+
+
+def test_it_works_in_a_chain(run, ortho, fake_engine):
+    import processing
+
+    found = run(SEGMENT, INPUT=ortho, OUTPUT="memory:")["OUTPUT"]
+    grown = processing.run("native:buffer", {"INPUT": found, "DISTANCE": 1, "OUTPUT": "memory:"})["OUTPUT"]
+    assert grown.featureCount() == 2
