@@ -198,7 +198,9 @@ def run_at_edge(call: Callable[[], Any], ctx: click.Context) -> Any:
         if ctx.params.get("progress_style") == "json":
             give_up(error.format_message(), 2)
         raise
-    except (Cancelled, KeyboardInterrupt, click.Abort):
+    except Cancelled as error:
+        give_up(str(error), 130)
+    except (KeyboardInterrupt, click.Abort):
         give_up("Cancelled; nothing was written.", 130)
     except GeofootprintError as error:
         give_up(str(error), 2)

@@ -40,7 +40,7 @@ def _shares(_ctx: click.Context, _parameter: click.Parameter, value: str | None)
 @json_option
 @click.pass_obj
 def command(
-    console: Console, images: tuple[str, ...], footprints: str, out: str, **options: Any
+    console: Console, /, images: tuple[str, ...], footprints: str, out: str, **options: Any
 ) -> None:
     """Cut orthophotos and footprints into georeferenced tiles with labels.
 

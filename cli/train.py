@@ -1,30 +1,35 @@
-"""`geofootprint train`: fit the model to datasets."""
+"""``geofootprint train``: fit the model to datasets."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from .console import Console
-from .options import given, json_option
+from .options import given, json_option, out_option
 
 
 def _split_weight(text: str) -> tuple[str, float]:
+    """Return path and weight of PATH:WEIGHT; a path may hold colons of its own."""
     path, _, weight = text.rpartition(":")
-    try:
-        return (path, float(weight)) if path else (text, 1.0)
-    except ValueError:
-        return text, 1.0
+    if path and not Path(text).exists():
+        try:
+            return path, float(weight)
+        except ValueError:
+            pass
+    return text, 1.0
 
 
 @click.command(
+    "train",
     short_help="Fit the model to datasets of tiles.",
     epilog="Example: geofootprint train tiles -o run --minutes 30",
 )
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...")
-@click.option("-o", "--out", required=True, type=click.Path(), help="Folder of the run.")
+@out_option
 @click.option("--preset", help="footprint or pix2pix.  [default: footprint]")
 @click.option("--config", type=click.Path(), help="TOML file with settings that differ from the preset's.")
 @click.option("--epochs", type=int, help="Length of the run.  [default: the preset's]")
@@ -34,23 +39,30 @@ def _split_weight(text: str) -> tuple[str, float]:
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("--precision", help="auto, 32, bf16 or 16.  [default: auto]")
 @click.option("--devices", type=int, help="Number of devices.  [default: 1]")
-@click.option("--seed", type=int, help="Seed of weights, crops and noise.  [default: 0]")
+@click.option("--seed", type=int, help="Of weights, crops and noise.  [default: 0]")
 @json_option
 @click.pass_obj
-def command(console: Console, datasets: tuple[str, ...], out: str, resume: bool, **options: Any) -> None:
-    """Fit Pix2Pix to DATASETs made by `geofootprint tile`; DATASET:0.5 takes crops half as often."""
+def command(console: Console, /, datasets: tuple[str, ...], out: str, resume: bool, **options: Any) -> None:
+    """Fit Pix2Pix to DATASETs made by `geofootprint tile`; DATASET:0.5 takes crops half as often.
+
+    The folder of the run gets checkpoints (last.ckpt, best.ckpt), losses and scores as tables, pictures of some
+    predictions and all settings. A run that was cancelled or killed goes on with --resume.
+    """
     try:
+        from geofootprint.learning.devices import is_first_process
         from geofootprint.learning.trainer import train
     except ImportError as error:
         from geofootprint.errors import MissingDependencyError
 
-        raise MissingDependencyError(f"Training needs {error.name}; install it with: pip install 'geofootprint[train]'") from error
+        raise MissingDependencyError(
+            f"Training needs {error.name}; install it with: pip install 'geofootprint[train]'"
+        ) from error
 
-    result = train(
-        [_split_weight(text) for text in datasets], out, resume=resume, progress=console, **given(**options)
-    )
-    console.result(
-        asdict(result),
-        f"Validation IoU {result.iou:.3f} after {result.epochs} epochs at {result.images_per_second:.1f} images/s; "
-        f"checkpoints {result.best} and {result.last}.",
-    )
+    weighted = [_split_weight(text) for text in datasets]
+    result = train(weighted, out, resume=resume, progress=console, **given(**options))
+    if is_first_process():
+        console.result(
+            asdict(result),
+            f"Validation IoU {result.iou:.3f} after {result.epochs} epochs at {result.images_per_second:.1f} images/s; "
+            f"checkpoints {result.best} and {result.last}.",
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import math
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from geofootprint.errors import InputError, MissingFileError, OptionError
 
@@ -26,6 +28,7 @@ __all__ = [
     "LossConfig",
     "OptimizerConfig",
     "TrainConfig",
+    "from_dict",
     "load_config",
     "to_dict",
     "to_toml",
@@ -41,7 +44,7 @@ class GeneratorConfig:
     name : str
         ``unet``, ``unet256`` or ``smp:ARCHITECTURE:ENCODER``.
     width : int
-        Filters of the first level.
+        Filters of the first level of ``unet`` and ``unet256``.
     stride : int
         Pixels to a step of the first level of ``unet``.
     """
@@ -111,6 +114,8 @@ class DataConfig:
         Range of a crop's ground sampling distance as a multiple of the dataset's.
     rotation : float
         Share of crops turned by any angle; the others get one of the eight symmetries of the square.
+    quarter_turns : bool
+        False leaves two of the eight, as they are and mirrored left to right, as in the paper.
     colour : float
         Strength of changes of brightness, contrast, colour, shadow, blur, noise and JPEG; 0 is off, 1 strong.
     crops_per_epoch : int
@@ -121,6 +126,7 @@ class DataConfig:
     batch: int = 8
     scale: tuple[float, float] = (0.67, 2.0)
     rotation: float = 0.5
+    quarter_turns: bool = True
     colour: float = 1.0
     crops_per_epoch: int = 0
 
@@ -137,6 +143,8 @@ class OptimizerConfig:
         Decay of the optimizers' first moment.
     weight_decay : float
         Of the generator.
+    clip : float
+        Longest gradient of the generator; longer ones are shortened to it. 0 is off.
     schedule : {"cosine", "linear"}
         Warm-up and half a cosine, or the paper's: constant for the first half, then linear, both to 0.
     ema : float
@@ -147,6 +155,7 @@ class OptimizerConfig:
     discriminator_rate: float = 2e-4
     beta1: float = 0.9
     weight_decay: float = 1e-2
+    clip: float = 10.0
     schedule: str = "cosine"
     ema: float = 0.998
 
@@ -160,11 +169,17 @@ class TrainConfig:
     preset : str
         The preset it began with.
     epochs : int
-        Length of the run where neither epochs nor minutes are asked for.
+        Length of the run; a validation ends each.
+    minutes : float
+        Length of the run by the clock, in place of `epochs`; 0 leaves it to them.
+    seed : int
+        Of weights, crops and noise.
     """
 
     preset: str = "footprint"
     epochs: int = 60
+    minutes: float = 0.0
+    seed: int = 0
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -180,82 +195,163 @@ PRESETS: Mapping[str, TrainConfig] = {
         generator=GeneratorConfig(name="unet256", width=64, stride=1),
         discriminator=DiscriminatorConfig(width=64, spectral_norm=False, noise=0.0),
         loss=LossConfig(bce=0.0, dice=0.0, contour=0.0, l1=100.0, adversarial=1.0, adversarial_start=0.0),
-        data=DataConfig(batch=1, scale=(256 / 286, 256 / 286), rotation=0.0, colour=0.0),
+        data=DataConfig(batch=1, scale=(256 / 286, 256 / 286), rotation=0.0, quarter_turns=False, colour=0.0),
         optimizer=OptimizerConfig(
-            learning_rate=2e-4, discriminator_rate=2e-4, beta1=0.5, weight_decay=0.0, schedule="linear", ema=0.0
+            learning_rate=2e-4, discriminator_rate=2e-4, beta1=0.5, weight_decay=0.0, clip=0.0, schedule="linear", ema=0.0
         ),
     ),
 }
 """``footprint``, what serves footprints best at small cost, and ``pix2pix``, the paper's recipe."""
 
 
-def load_config(preset: str = "footprint", path: str | os.PathLike[str] | None = None) -> TrainConfig:
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, math.inf),
+    "minutes": (0, math.inf),
+    "seed": (0, math.inf),
+    "generator.width": (1, math.inf),
+    "generator.stride": (1, math.inf),
+    "discriminator.width": (1, math.inf),
+    "discriminator.noise": (0, math.inf),
+    "loss.bce": (0, math.inf),
+    "loss.dice": (0, math.inf),
+    "loss.contour": (0, math.inf),
+    "loss.l1": (0, math.inf),
+    "loss.adversarial": (0, math.inf),
+    "loss.adversarial_start": (0, 1),
+    "data.patch": (32, math.inf),  # the discriminator's receptive field leaves nothing of less
+    "data.batch": (1, math.inf),
+    "data.scale": (0.05, 20),
+    "data.rotation": (0, 1),
+    "data.colour": (0, 1),
+    "data.crops_per_epoch": (0, math.inf),
+    "optimizer.learning_rate": (0, math.inf),
+    "optimizer.discriminator_rate": (0, math.inf),
+    "optimizer.beta1": (0, 0.999999),
+    "optimizer.weight_decay": (0, math.inf),
+    "optimizer.clip": (0, math.inf),
+    "optimizer.ema": (0, 0.999999),
+}
+"""Least and largest value of each number."""
+
+SCHEDULES = ("cosine", "linear")
+
+
+def load_config(preset: str | None = None, path: str | os.PathLike[str] | None = None) -> TrainConfig:
     """Return the settings of a preset with what a TOML file changes.
 
     Parameters
     ----------
-    preset : str
-        A key of `PRESETS`.
+    preset : str, optional
+        A key of `PRESETS`; by default the one that the file names, or else ``footprint``.
     path : path, optional
-        TOML file with the tables generator, discriminator, loss, data and optimizer.
+        TOML file with the tables generator, discriminator, loss, data and optimizer. The ``config.toml`` of a run is
+        one.
 
     Raises
     ------
     OptionError
-        If there is no such preset, or the file has a key or a type that is unknown; the nearest key is named.
+        If there is no such preset, it is not the file's, or the file has a key that is unknown (the nearest one is
+        named) or a value of the wrong type or out of range.
     MissingFileError, InputError
         If the file is missing or no TOML.
     """
-    if preset not in PRESETS:
-        raise OptionError(f"There is no preset '{preset}'; use one of {', '.join(PRESETS)}.")
-    if path is None:
-        return PRESETS[preset]
-    if not Path(path).is_file():
+    changes = {} if path is None else _read_toml(Path(path))
+    named = changes.get("preset")
+    if preset is not None and named is not None and preset != named:
+        raise OptionError(f"{path} is for the preset '{named}', not '{preset}'; leave --preset out.")
+    chosen = preset or named or "footprint"
+    if chosen not in PRESETS:
+        raise OptionError(f"There is no preset '{chosen}'; use one of {', '.join(PRESETS)}.")
+    return from_dict(changes, base=PRESETS[chosen], name="the configuration" if path is None else str(path))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
         raise MissingFileError(f"{path} does not exist; check the path of the configuration.")
     try:
-        changes = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid TOML ({error}).") from error
-    return from_dict(changes, base=PRESETS[preset], name=str(path))
+        changes: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path} cannot be read as TOML ({error}); see the config.toml of a run for an example.") from error
+    return changes
 
 
-def from_dict(changes: Mapping[str, Any], *, base: TrainConfig = TrainConfig(), name: str = "configuration") -> TrainConfig:
-    """Return `base` with changes from nested mappings; `name` is what error messages call their source."""
-    changed: TrainConfig = _replace(base, changes, name, "")
-    return changed
+def from_dict(
+    changes: Mapping[str, Any], *, base: TrainConfig = TrainConfig(), name: str = "the configuration"
+) -> TrainConfig:
+    """Return settings with changes from nested mappings.
+
+    Parameters
+    ----------
+    changes : mapping
+        As `to_dict` returns it, or a part of that.
+    base : TrainConfig
+        What holds where nothing is changed.
+    name : str
+        What error messages call the source of the changes.
+
+    Raises
+    ------
+    OptionError
+        If a key is unknown or a value has the wrong type or is out of range.
+    """
+    config: TrainConfig = _replace(base, changes, name, "")
+    _check_values(config, name)
+    return config
 
 
 def _replace(config: Any, changes: Mapping[str, Any], name: str, prefix: str) -> Any:
-    hints = get_type_hints(type(config))
+    known = [entry.name for entry in dataclasses.fields(config)]
     values: dict[str, Any] = {}
     for key, value in changes.items():
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(hints)}."
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(known)}."
             raise OptionError(f"{name} has the unknown key '{prefix}{key}'; {hint}")
         current = getattr(config, key)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise OptionError(f"{name}: '{prefix}{key}' must be a table.")
+        if not dataclasses.is_dataclass(current):
+            values[key] = _convert(value, current, name, prefix + key)
+        elif isinstance(value, Mapping):
             values[key] = _replace(current, value, name, f"{prefix}{key}.")
         else:
-            values[key] = _converted(value, current, name, prefix + key)
+            raise OptionError(f"'{prefix}{key}' in {name} must be a table, not {value!r}.")
     return dataclasses.replace(config, **values)
 
 
-def _converted(value: Any, current: Any, name: str, key: str) -> Any:
+def _convert(value: Any, current: Any, name: str, key: str) -> Any:
+    """Return the value as the type of the current one; a whole number may stand for a float, and nothing else."""
     if isinstance(current, tuple):
-        if isinstance(value, (list, tuple)) and len(value) == len(current):
-            return tuple(_converted(v, c, name, key) for v, c in zip(value, current, strict=True))
-    elif isinstance(current, bool) or isinstance(value, bool):
-        if type(value) is type(current):
-            return value
-    elif isinstance(current, float) and isinstance(value, (int, float)):
+        numbers = isinstance(value, (list, tuple)) and len(value) == len(current)
+        if numbers and all(type(number) in (int, float) for number in value):
+            return tuple(float(number) for number in value)
+        raise OptionError(f"'{key}' in {name} must be a list of {len(current)} numbers, not {value!r}.")
+    if isinstance(current, float) and type(value) is int:
         return float(value)
-    elif type(value) is type(current):
-        return value
-    wanted = f"{len(current)} numbers" if isinstance(current, tuple) else type(current).__name__
-    raise OptionError(f"{name}: '{key}' must be {wanted}, not {value!r}.")
+    if type(value) is not type(current):
+        raise OptionError(f"'{key}' in {name} must be {KINDS[type(current)]}, not {value!r}.")
+    return value
+
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
+
+
+def _check_values(config: TrainConfig, name: str) -> None:
+    for key, (least, largest) in LIMITS.items():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        for number in value if isinstance(value, tuple) else (value,):
+            if not (math.isfinite(number) and least <= number <= largest):
+                bounds = f"at least {least:g}" if math.isinf(largest) else f"from {least:g} to {largest:g}"
+                raise OptionError(f"'{key}' in {name} must be {bounds}, not {number:g}.")
+    if config.data.scale[0] > config.data.scale[1]:
+        raise OptionError(f"'data.scale' in {name} must be the finer and then the coarser end, not {config.data.scale}.")
+    if config.optimizer.schedule not in SCHEDULES:
+        raise OptionError(
+            f"'optimizer.schedule' in {name} must be {' or '.join(SCHEDULES)}, not '{config.optimizer.schedule}'."
+        )
+    loss = config.loss
+    if not (loss.bce or loss.dice or loss.contour or loss.l1 or (loss.adversarial and not loss.adversarial_start)):
+        raise OptionError(f"The losses in {name} begin with weights of 0; give one of bce, dice, contour and l1 more.")
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -271,16 +367,10 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 def to_toml(config: TrainConfig) -> str:
     """Return the settings as TOML that `load_config` reads back to the same settings."""
-    def text(value: Any) -> str:
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, str):
-            return f'"{value}"'
-        return repr(value)
-
     values = to_dict(config)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    lines = [f"{key} = {text(value)}" for key, value in values.items() if key not in tables]
+    # JSON's texts, numbers, booleans and lists are TOML's too.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if key not in tables]
     for table, entries in tables.items():
-        lines += ["", f"[{table}]", *(f"{key} = {text(value)}" for key, value in entries.items())]
+        lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
     return "\n".join(lines) + "\n"

@@ -32,6 +32,9 @@ __all__ = ["Evaluation", "evaluate", "metric_crs"]
 SCHEMA = 1
 """Number of the JSON's format."""
 
+ROUNDING = 1e-9
+"""What a score may be below its mark: a building's IoU with itself is 1 but for the last digits."""
+
 COMMON_EXTENT = 0.5
 """Share of the layers' joint extent below which they seem to be of different ground."""
 
@@ -253,7 +256,7 @@ def _below(scores: Scores, marks: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(
         f"The score {name} is {(scores.ratios[name] or 0.0):.4g}, below the mark of {mark:g}."
         for name, mark in marks.items()
-        if (scores.ratios[name] or 0.0) < mark
+        if (scores.ratios[name] or 0.0) < mark - ROUNDING
     )
 
 

@@ -8,27 +8,24 @@ from numpy.typing import NDArray
 
 __all__ = ["separate_instances"]
 
-MARKER_LEVEL = 127
-"""Building minus contour, 0 to 255, above which a pixel is surely inside one building."""
+INTERIOR = 90
+"""Contour probability, 0 to 255, up to which a building's pixel is its interior; walls between reach less than 255."""
+
 
 def separate_instances(
-    building: NDArray[np.uint8],
-    contour: NDArray[np.uint8] | None,
-    mask: NDArray[np.bool_],
-    *,
-    marker_size: int = 1,
+    mask: NDArray[np.bool_], contour: NDArray[np.uint8] | None, *, marker_size: int = 1
 ) -> NDArray[np.int32]:
     """Give a number to each building of a mask; touching ones are told apart by the contour between them.
 
-    What is surely interior (building minus contour) marks one building each; every other pixel goes to the
-    marker that is nearest on a way inside the mask. A part of the mask without marker is one building.
+    Each part of the interior (mask without contour) marks one building; every other pixel goes to the marker
+    that is nearest on a way inside the mask. A part of the mask without marker is one building.
 
     Parameters
     ----------
-    building, contour : uint8 arrays of shape (height, width)
-        Probabilities, 0 to 255; without a contour channel, parts that touch are one building.
     mask : bool array of shape (height, width)
         The pixels to be shared out.
+    contour : uint8 array of shape (height, width), or None
+        Probability of the contour, 0 to 255; without it, what touches is one building.
     marker_size : int
         Pixels of the smallest interior that marks a building.
 
@@ -40,7 +37,7 @@ def separate_instances(
     """
     if contour is None:
         return _components(mask)
-    labels = _components(mask & (cv2.subtract(building, contour) > MARKER_LEVEL))
+    labels = _components(mask & (contour <= INTERIOR))
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     labels[sizes[labels] < marker_size] = 0

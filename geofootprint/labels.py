@@ -20,16 +20,15 @@ import geopandas as gpd
 import numpy as np
 import rasterio.features
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geofootprint.errors import OptionError, VectorError
-from geofootprint.output import create_geotiff, created_folder, require_folder
+from geofootprint.output import create_geotiff, created_folder, distinct_names, require_folder
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.raster import Grid, open_own_grid, windows_of
 from geofootprint.scanline import Scanner
-from geofootprint.vector import read_footprints
+from geofootprint.vector import parts_of, read_footprints
 
 __all__ = [
     "BACKGROUND",
@@ -39,6 +38,7 @@ __all__ = [
     "SCHEMES",
     "LabelBurner",
     "LabelsResult",
+    "MissedError",
     "burn_labels",
     "footprints_on",
     "rasterize_labels",
@@ -49,8 +49,11 @@ BACKGROUND, BUILDING, CONTOUR, NODATA = 0, 1, 2, 255
 SCHEMES = ("contour", "mask", "channels")
 """Building and contour as classes of one band; building alone; building and contour as a band each."""
 
-BLOCK = 2048
-"""Pixels of the side of what one thread burns at a time; four of the GeoTIFF's own tiles."""
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+"""A pixel and the four beside it."""
+
+BLOCK = 1024
+"""Pixels of the side of what one thread burns at a time: fits a processor's cache, and whole tiles of the GeoTIFF."""
 
 
 class LabelBurner:
@@ -92,9 +95,9 @@ class LabelBurner:
         self._draws_contours = scheme != "mask"
         self._width = contour_width
         self._all_touched = all_touched
-        self._polygons = _in_pixels(footprints, grid)
+        self._polygons = _polygons_in(footprints, grid)
         self._tree = shapely.STRtree(self._polygons)
-        self._scanner = Scanner(self._polygons)
+        self._scanner = Scanner(self._polygons, self._to_pixels)
 
     def burn(self, window: Window) -> NDArray[np.uint8]:
         """Return the labels of a window, which may reach beyond the grid.
@@ -113,23 +116,36 @@ class LabelBurner:
         halo = self._width + 1
         column, row = int(window.col_off) - halo, int(window.row_off) - halo
         height, width = int(window.height) + 2 * halo, int(window.width) + 2 * halo
-        instances = self._burn_instances(column, row, height, width)
-        labels = (instances > 0).astype(np.uint8)
-        if self._draws_contours and labels.any():
-            labels += labels & _draw_contours(instances, self._width)
+        # A pixel more than needed: the tree's bounds are of map coordinates, the scanner's of rounded pixels.
+        around = self.grid.crop(Window(column - 1, row - 1, width + 2, height + 2)).bounds
+        found = np.sort(self._tree.query(shapely.box(*around)))
+        if not len(found):
+            return np.zeros((int(window.height), int(window.width)), np.uint8)
+        instances = self._burn_instances(found, column, row, height, width)
+        labels = (instances > 0).view(np.uint8)
+        if self._draws_contours:
+            labels += _draw_contours(instances, labels, self._width)
         return labels[halo:-halo, halo:-halo]
 
-    def _burn_instances(self, column: int, row: int, height: int, width: int) -> NDArray[np.int32]:
-        """Return 0 for background and another number for each building."""
-        around = shapely.box(column - 1, row - 1, column + width + 1, row + height + 1)
-        found = np.sort(self._tree.query(around))
-        if not len(found):
-            return np.zeros((height, width), np.int32)
+    def _to_pixels(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return columns and rows, to the last bit as GDAL computes them: that decides about centres on an edge."""
+        a, b, c, d, e, f = self.grid.transform[:6]
+        if b == d == 0:
+            a, c, e, f = 1 / a, -c / a, 1 / e, -f / e
+        else:
+            a, b, c, d, e, f = (~self.grid.transform)[:6]
+        return np.stack([c + xy[:, 0] * a + xy[:, 1] * b, f + xy[:, 0] * d + xy[:, 1] * e], axis=1)
+
+    def _burn_instances(
+        self, found: NDArray[np.intp], column: int, row: int, height: int, width: int
+    ) -> NDArray[Any]:
+        """Return 0 for background and another number for each building, in a type that OpenCV knows."""
         if not self._all_touched:
-            return self._scanner.burn(found, column, row, height, width)
-        polygons = shapely.transform(self._polygons[found], lambda xy: xy - (column, row))
+            instances = self._scanner.burn(found, column, row, height, width)
+            return instances if instances.dtype == np.uint16 else instances.astype(np.float32)
+        polygons = shapely.transform(self._polygons[found], lambda xy: self._to_pixels(xy) - (column, row))
         numbered = zip(polygons, range(1, len(polygons) + 1), strict=True)
-        return np.asarray(rasterio.features.rasterize(numbered, (height, width), dtype="int32", all_touched=True))
+        return np.asarray(rasterio.features.rasterize(numbered, (height, width), dtype="float32", all_touched=True))
 
 
 def _check_options(scheme: str, contour_width: int) -> None:
@@ -139,37 +155,26 @@ def _check_options(scheme: str, contour_width: int) -> None:
         raise OptionError(f"The contour width must be at least 1 px, not {contour_width}.")
 
 
-def _in_pixels(footprints: Any, grid: Grid) -> NDArray[Any]:
-    """Return the single polygons in columns and rows of the grid, to the last bit as GDAL computes them."""
+def _polygons_in(footprints: Any, grid: Grid) -> NDArray[Any]:
+    """Return the single polygons, in the grid's CRS."""
     if isinstance(footprints, gpd.GeoDataFrame | gpd.GeoSeries):
         if footprints.crs is not None and footprints.crs != grid.crs:
             footprints = footprints.to_crs(grid.crs)
         footprints = footprints.geometry.to_numpy()
-    parts = shapely.get_parts(shapely.get_parts(np.asarray(footprints, dtype=object)))
-    parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
-    a, b, c, d, e, f = _inverse(grid.transform)
-    return shapely.transform(
-        parts, lambda xy: np.stack([c + xy[:, 0] * a + xy[:, 1] * b, f + xy[:, 0] * d + xy[:, 1] * e], axis=1)
-    )
+    return parts_of(np.asarray(footprints, dtype=object))
 
 
-def _inverse(transform: Affine) -> tuple[float, ...]:
-    if transform.b == 0 and transform.d == 0:
-        # GDAL divides here, where affine multiplies by an inverse: the last bit decides about centres on an edge.
-        return 1 / transform.a, 0.0, -transform.c / transform.a, 0.0, 1 / transform.e, -transform.f / transform.e
-    return tuple((~transform)[:6])
+def _draw_contours(instances: NDArray[Any], building: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """Return 1 on the buildings' outermost pixels, `width` of them deep, and 0 elsewhere.
 
-
-def _draw_contours(instances: NDArray[np.int32], width: int) -> NDArray[np.uint8]:
-    """Return 1 on the buildings' outermost pixels, `width` of them deep."""
-    outlines, _ = cv2.findContours(instances, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    lines = np.zeros(instances.shape, np.uint8)
-    cv2.drawContours(lines, outlines, -1, 1, 1)
+    The outermost pixel has another building or background beside it. That is what cv2.findContours finds and
+    cv2.drawContours draws for each building alone, in a tenth of the time.
+    """
+    differs = cv2.compare(cv2.erode(instances, CROSS), cv2.dilate(instances, CROSS), cv2.CMP_NE)
+    outlines = cv2.bitwise_and(differs, building)
     if width > 1:
-        # Contours between numbers also run along the background's side of a wall; that would widen by a pixel.
-        lines[instances == 0] = 0
-        lines = np.asarray(cv2.dilate(lines, _disc(width)), np.uint8)
-    return lines
+        outlines = cv2.bitwise_and(cv2.dilate(outlines, _disc(width)), building)
+    return np.asarray(outlines, np.uint8)
 
 
 def _disc(width: int) -> NDArray[np.uint8]:
@@ -204,7 +209,7 @@ def burn_labels(
     return burner.burn(Window(0, 0, grid.width, grid.height))
 
 
-class _MissedError(VectorError):
+class MissedError(VectorError):
     """Footprints and image show different places, which may be meant where there are several images."""
 
 
@@ -228,9 +233,9 @@ def footprints_on(path: str | os.PathLike[str], grid: Grid, image: str) -> gpd.G
     MissingFileError, VectorError
         As of `geofootprint.vector.read_footprints`; also if no footprint meets the grid.
     """
-    found = read_footprints(path, crs=grid.crs, bounds=grid.bounds)
+    found = read_footprints(path, crs=grid.crs, bounds=grid.bounds, columns=[])
     if found.empty:
-        raise _MissedError(
+        raise MissedError(
             f"No footprint of {os.fspath(path)} meets the image {image}; "
             "check that both show the same place and that their coordinate reference systems are right."
         )
@@ -340,7 +345,7 @@ def _label_images(
     for image, name in zip(images, distinct_names(images), strict=True):
         try:
             made.append(_label_image(footprints, image, folder / f"{name}.tif", job))
-        except _MissedError as error:
+        except MissedError as error:
             job.progress.warn(str(error))
     if not made:
         raise VectorError(
@@ -363,13 +368,16 @@ def _label_image(
         bands = 2 if job.scheme == "channels" else 1
         windows = windows_of(grid, BLOCK)
         stage = f"Labels of {Path(reader.name).name}"
-        with create_geotiff(out, grid, count=bands, nodata=NODATA, zlevel=1, num_threads="all_cpus") as dataset:
+        # Packbits: known to every reader of TIFF, and for a few large areas a third of the time of deflate.
+        with create_geotiff(out, grid, count=bands, nodata=NODATA, compress="packbits") as dataset:
             dataset.descriptions = ("building", "contour") if bands == 2 else ("label",)
             for window, labels in track(_burn_all(burner, windows), stage, len(windows), job.progress):
                 valid = reader.read_valid(window)
+                if not valid.all():
+                    labels[~valid] = BACKGROUND
+                building += cv2.countNonZero(labels)
+                valid_pixels += np.count_nonzero(valid)
                 labels[~valid] = NODATA
-                building += int(((labels > 0) & valid).sum())
-                valid_pixels += int(valid.sum())
                 dataset.write(_as_bands(labels, bands), window=window)
     return _Made(os.fspath(out), len(found), building, valid_pixels)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
@@ -29,6 +30,7 @@ __all__ = [
     "SCHEMA",
     "Model",
     "ModelInfo",
+    "import_onnxruntime",
     "load_model",
     "read_info",
 ]
@@ -311,23 +313,56 @@ def _has_cuda(*, required: bool) -> bool:
     elif not required and not any(Path(spec.origin).parent.glob("capi/*onnxruntime_providers_cuda*")):
         return False
     else:
-        import onnxruntime
-
-        built = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        built = "CUDAExecutionProvider" in import_onnxruntime().get_available_providers()
     if required and not built:
         raise MissingDependencyError("The device cuda needs onnxruntime-gpu; install it or choose cpu.")
     return built
+
+
+def import_onnxruntime() -> Any:
+    """Import onnxruntime so that it sends nothing.
+
+    From 1.29 it reports to Microsoft and leaves an identifier in the home, but for this variable, which it reads once.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("No backend is installed; install onnxruntime.") from error
+    onnxruntime.disable_telemetry_events()  # the builds for Windows go by this
+    return onnxruntime
+
+
+def _import_openvino() -> Any:
+    """Import OpenVINO so that it sends nothing.
+
+    Its converter, which comes along, reports the import to Google Analytics and leaves an identifier in the home. It
+    does without where the package for that cannot be imported.
+    """
+    module = "openvino_telemetry"
+    before = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError("OpenVINO is not installed; install openvino.") from error
+    finally:
+        del sys.modules[module]
+        if before is not None:
+            sys.modules[module] = before
+    return openvino
 
 
 class _OpenVINO:
     """Runs a model on the CPU, compiled for each shape it meets: a fixed one needs a fifth less memory."""
 
     def __init__(self, file: Path, threads: int | None) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingDependencyError("OpenVINO is not installed; install openvino.") from error
-        self._core = openvino.Core()
+        self._core = _import_openvino().Core()
         self._file = file
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": ""}
         if threads is not None:
@@ -371,12 +406,9 @@ class _OnnxRuntime:
     """Runs a model with onnxruntime."""
 
     def __init__(self, file: Path, threads: int | None, *, cuda: bool = False) -> None:
-        try:
-            import onnxruntime
-            from onnxruntime.capi import onnxruntime_pybind11_state as state
-        except ImportError as error:
-            raise MissingDependencyError("No backend is installed; install onnxruntime.") from error
-        onnxruntime.disable_telemetry_events()  # official builds for Windows would send some
+        onnxruntime = import_onnxruntime()
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors; they arrive as exceptions
         options.intra_op_num_threads = threads or 0

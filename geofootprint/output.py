@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from geofootprint.errors import OutputError
 if TYPE_CHECKING:
     from geofootprint.raster import Grid
 
-__all__ = ["BLOCK_CACHE_MB", "atomic_path", "create_geotiff", "created_folder", "require_folder"]
+__all__ = ["BLOCK_CACHE_MB", "atomic_path", "create_geotiff", "created_folder", "distinct_names", "require_folder"]
 
 BLOCK_CACHE_MB = 128
 """GDAL's block cache while a step runs; its default, 5 % of the machine's memory, is no bound.
@@ -107,6 +107,16 @@ def created_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def distinct_names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return a name for what is made of each input; sheets are often all called ``ortho.tif``, in a folder each."""
+    stems = [Path(path).stem for path in paths]
+    if len(set(stems)) < len(stems):
+        stems = [f"{Path(path).absolute().parent.name}_{stem}" for path, stem in zip(paths, stems, strict=True)]
+    if len(set(stems)) < len(stems):
+        stems = [f"{stem}_{number}" for number, stem in enumerate(stems, start=1)]
+    return stems
 
 
 @contextmanager

@@ -163,9 +163,9 @@ th:first-child, td:only-of-type { text-align: left; overflow-wrap: anywhere; }
   font-size: .9rem; color: var(--soft);
 }
 .legend i { display: inline-block; width: .85em; height: .85em; border-radius: .2em; margin-right: .45em; }
-.figures { display: flex; flex-wrap: wrap; gap: 1.25rem; }
-figure { margin: 0; flex: 1 1 26rem; min-width: 0; }
-figure:only-child { flex-basis: 100%; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: 1.25rem; }
+figure { margin: 0; min-width: 0; }
+figure:only-child { grid-column: 1 / -1; }
 img { display: block; max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: .3rem; }
 figcaption { margin-top: .35rem; font-size: .85rem; color: var(--soft); }
 </style>

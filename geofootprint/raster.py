@@ -107,7 +107,8 @@ class Grid:
         column, row = self.width / 2, self.height / 2
         ends = [self.transform * xy for xy in ((column, row), (column + 1, row), (column, row + 1))]
         lon, lat = to_degrees.transform([x for x, _ in ends], [y for _, y in ends])
-        if not np.all(np.isfinite([*lon, *lat])):
+        # From degrees to degrees nothing is computed, and so nothing found to be wrong.
+        if not np.all(np.isfinite([*lon, *lat])) or np.max(np.abs(lat)) > 90 or np.max(np.abs(lon)) > 540:
             raise RasterError(
                 f"The raster's position ({ends[0][0]:.6g}, {ends[0][1]:.6g}) is outside its CRS {self.crs.to_string()}; "
                 "assign the CRS it was made in."
@@ -306,8 +307,10 @@ class ImageReader:
     def _read_pixels(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window of the dataset's own grid, all of it inside."""
         try:
-            pixels = self._dataset.read(self._bands, window=window)
             valid = self._read_mask(window)
+            if not valid.any():  # a mosaic may be empty for the most part
+                return np.zeros((self.count, *valid.shape), self.dtype), valid
+            pixels = self._dataset.read(self._bands, window=window)
         except RasterioError as error:
             raise RasterError(f"{self.name} is damaged: the pixels at {window} cannot be read ({error}).") from error
         if pixels.dtype.kind == "f":

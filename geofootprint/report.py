@@ -122,7 +122,7 @@ def draw_comparison(
     tints = (
         (AGREED, opacity * both), (ONLY_PREDICTED, strong * (first - both)), (ONLY_TRUE, strong * (second - both))
     )
-    tinted = image.copy()
+    tinted: Picture = image.copy()
     for colour, share in tints:
         touched = share > 0
         before, tint = tinted[:, touched].astype(np.float32), np.array(colour, np.float32)[:, None]

@@ -104,6 +104,9 @@ def resample(pixels: NDArray[Any], valid: NDArray[np.bool_], rows: Taps, columns
         0 where not valid.
     valid : bool array of that shape without bands
     """
+    if not valid.any():
+        shape = rows.index.shape[1], columns.index.shape[1]
+        return np.zeros((len(pixels), *shape), pixels.dtype), np.zeros(shape, np.bool_)
     exact = _exact_type(pixels.dtype)
     source = pixels.astype(exact)
     if valid.all():

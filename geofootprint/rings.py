@@ -17,6 +17,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geofootprint.arcs import simplify_together
 from geofootprint.instances import separate_instances
 from geofootprint.vector import clean_polygons
 
@@ -116,7 +117,7 @@ def draw_rings(
     """
     building = probabilities[0]
     contour = probabilities[1] if len(probabilities) > 1 else None
-    labels = separate_instances(building, contour, own, marker_size=rule.marker_size)
+    labels = separate_instances(own, contour, marker_size=rule.marker_size)
     labels[~valid | (~own & (building > rule.level))] = OUTSIDE
     found = _measure(building, labels, ~valid, rule.peak)
     # Half the area, since a ring may enclose more than its pixels and the exact filter comes later.
@@ -221,7 +222,7 @@ def _fill(polygons: NDArray[Any], min_hole: float) -> NDArray[Any]:
 def _simplify(polygons: NDArray[Any], rule: Rule) -> NDArray[Any]:
     if rule.outline == "raw" or not polygons.size:
         return polygons
-    simple = cast("NDArray[Any]", shapely.coverage_simplify(polygons, rule.tolerance))
+    simple = simplify_together(polygons, rule.tolerance)
     if rule.outline == "area" and polygons.size == 1:
         # Cutting corners takes area; a detached building is scaled back to what its ring enclosed.
         factor = math.sqrt(shapely.area(polygons[0]) / shapely.area(simple[0]))

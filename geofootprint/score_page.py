@@ -85,8 +85,9 @@ class Layers:
         mine, true = _near(self.predicted, bounds), _near(self.truth, bounds)
         picture = draw_comparison(picture, grid, mine, true, opacity=0.3 if outlines else 0.45)
         if outlines:
-            picture = draw_outlines(picture, grid, true, colour=ONLY_TRUE)
-            picture = draw_outlines(picture, grid, mine, colour=ONLY_PREDICTED)
+            photo = self.image is not None
+            picture = draw_outlines(picture, grid, true, colour=ONLY_TRUE, casing=photo)
+            picture = draw_outlines(picture, grid, mine, colour=ONLY_PREDICTED, casing=photo)
         if self.area is not None:
             picture = dim_outside(picture, grid, gpd.GeoDataFrame(geometry=[self.area], crs=crs))
         return picture
@@ -187,14 +188,15 @@ def _score_section(scores: Scores) -> Section:
         "one partner at most, and the more confident prediction chooses first. At the border of the area "
         "both layers are cut; a building counts where a point in its middle lies.",
         header=("", "IoU", "precision", "recall", "F1", "in both", "only predicted", "missed"),
-        rows=[_score_row(name, counts) for name, counts in counted.items()],
+        rows=[_score_row(name, counts, with_iou=name != "buildings") for name, counts in counted.items()],
     )
 
 
-def _score_row(name: str, counts: Counts) -> tuple[str, ...]:
-    ratios = (counts.iou, counts.precision, counts.recall, counts.f1)
+def _score_row(name: str, counts: Counts, *, with_iou: bool) -> tuple[str, ...]:
+    iou = f"{counts.iou:.4f}" if with_iou else "–"
+    ratios = (counts.precision, counts.recall, counts.f1)
     numbers = (counts.true_positive, counts.false_positive, counts.false_negative)
-    return (name, *(f"{ratio:.4f}" for ratio in ratios), *(f"{number:,}" for number in numbers))
+    return (name, iou, *(f"{ratio:.4f}" for ratio in ratios), *(f"{number:,}" for number in numbers))
 
 
 def _outline_section(scores: Scores) -> Section:

@@ -12,10 +12,10 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geofootprint.errors import OptionError, VectorError
+from geofootprint.labels import LabelBurner
 from geofootprint.metrics import (
     Counts,
     Mask,
@@ -228,16 +228,20 @@ def _score_pixels(
     gsd = grid.transform.a
     width = max(1, round(BOUNDARY_WIDTH / gsd))
     cell = max(64, round(CELL_SIZE / gsd))
-    layers = [(shape, shapely.STRtree(shape)) for shape in shapes]
-    pixels, boundary, found = Counts(), Counts(), []
-    windows = windows_of(grid, cell * max(1, WINDOW // cell))
+    burners = [LabelBurner(layer, grid, scheme="mask") for layer in shapes]
+    inside = None if area is None else LabelBurner([area], grid, scheme="mask")
     # The rim is for the bands: how far a pixel is from an outline depends on what is beyond the window.
     core = (slice(width, -width), slice(width, -width))
+    pixels, boundary, found = Counts(), Counts(), []
+    windows = windows_of(grid, cell * max(1, WINDOW // cell))
     for window in track(windows, "scoring pixels", len(windows), progress):
-        masks = _burn_layers(layers, area, grid.crop(_widened(window, width)))
-        if masks is None:
+        wide = _widened(window, width)
+        first, second = (burner.burn(wide).view(np.bool_) for burner in burners)
+        if not (first.any() or second.any()):
             continue
-        first, second = masks
+        if inside is not None and not shapely.covers(area, shapely.box(*grid.crop(wide).bounds)):
+            within = inside.burn(wide).view(np.bool_)
+            first, second = first & within, second & within
         pixels += count_pixels(first[core], second[core])
         boundary += count_pixels(inner_band(first, width)[core], inner_band(second, width)[core])
         found.append(_count_in_cells(first[core], second[core], grid.crop(window), cell))
@@ -248,34 +252,11 @@ def _widened(window: Window, rim: int) -> Window:
     return Window(window.col_off - rim, window.row_off - rim, window.width + 2 * rim, window.height + 2 * rim)
 
 
-def _burn_layers(
-    layers: list[tuple[NDArray[Any], Any]], area: Any, grid: Grid
-) -> tuple[Mask, Mask] | None:
-    box = shapely.box(*grid.bounds)
-    near = [shapes[tree.query(box)] for shapes, tree in layers]
-    if not any(len(shapes) for shapes in near):
-        return None
-    first, second = (_burn(shapes, grid) for shapes in near)
-    if area is not None and not shapely.covers(area, box):
-        inside = _burn(np.array([shapely.clip_by_rect(area, *grid.bounds)], object), grid)
-        first, second = first & inside, second & inside
-    return first, second
-
-
-def _burn(shapes: NDArray[Any], grid: Grid) -> Mask:
-    """Return the pixels whose centre is inside a shape."""
-    shapes = shapes[~shapely.is_empty(shapes)]
-    if not len(shapes):
-        return np.zeros(grid.shape, np.bool_)
-    burnt = rasterize(shapes, grid.shape, transform=grid.transform, dtype="uint8")
-    return cast("Mask", burnt.astype(np.bool_))
-
-
 def _count_in_cells(first: Mask, second: Mask, grid: Grid, cell: int) -> Cells:
     rows, columns = range(0, grid.height, cell), range(0, grid.width, cell)
     both = first & second
     sums = [
-        np.add.reduceat(np.add.reduceat(mask, rows, axis=0, dtype=np.int64), columns, axis=1)
+        np.add.reduceat(np.add.reduceat(mask, columns, axis=1, dtype=np.int32), rows, axis=0, dtype=np.int64)
         for mask in (both, first & ~second, second & ~first)
     ]
     counts = np.stack(sums, axis=-1).reshape(-1, 3)

@@ -31,7 +31,8 @@ from rasterio.windows import Window
 
 from geofootprint._version import __version__
 from geofootprint.errors import DatasetError, GeofootprintError, OptionError, OutputError, RasterError, VectorError
-from geofootprint.labels import NODATA, LabelBurner, footprints_on
+from geofootprint.labels import NODATA, LabelBurner, MissedError, footprints_on
+from geofootprint.output import distinct_names
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.raster import Grid, ImageReader, open_image, open_raster, read_grid
 from geofootprint.vector import read_area
@@ -111,7 +112,7 @@ class _Options:
         if self.recipe is not None and self.recipe not in RECIPES:
             raise OptionError(f"The recipe {self.recipe!r} is unknown; use {' or '.join(RECIPES)}, or none.")
         if self.recipe is not None and (self.gsd is not None or self.overlap):
-            raise OptionError(f"The recipe {self.recipe!r} sets the ground sampling distance and no overlap; leave both options out.")
+            raise OptionError(f"The recipe {self.recipe!r} sets the GSD and has no overlap; leave both options out.")
         if len(self.split) != len(SPLITS) or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
             shares = ",".join(f"{share:g}" for share in self.split)
             raise OptionError(f"The split must be three shares (train, val, test) that add up to 1, not {shares}.")
@@ -234,15 +235,15 @@ def _cut_images(
 ) -> tuple[list[dict[str, Any]], int, str]:
     """Write the tiles of all images; return their rows of the index, their bands and their type."""
     rows: list[dict[str, Any]] = []
-    missed: list[VectorError] = []
+    missed: list[MissedError] = []
     kinds: dict[tuple[int, str], str] = {}
-    for path, name in zip(paths, _names(paths), strict=True):
+    for path, name in zip(paths, distinct_names(paths), strict=True):
         with open_image(path, gsd=_wanted_gsd(path, options), count=None, progress=progress) as reader:
             kinds.setdefault((reader.count, str(reader.dtype)), reader.name)
             _check_alike(kinds)
             try:
                 found = footprints_on(footprints, reader.grid, reader.name)
-            except VectorError as error:
+            except MissedError as error:
                 if len(paths) == 1:
                     raise
                 missed.append(error)
@@ -282,16 +283,6 @@ def _wanted_gsd(path: str | os.PathLike[str], options: _Options) -> float | None
 
 def _area_burner(aoi: str | os.PathLike[str], grid: Grid) -> LabelBurner:
     return LabelBurner([read_area(aoi, grid.crs)], grid, scheme="mask")
-
-
-def _names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Return a distinct name for each image; sheets are often all called ``ortho.tif`` in a folder each."""
-    stems = [Path(path).stem for path in paths]
-    if len(set(stems)) < len(stems):
-        stems = [f"{Path(path).absolute().parent.name}_{stem}" for path, stem in zip(paths, stems, strict=True)]
-    if len(set(stems)) < len(stems):
-        stems = [f"{stem}_{number}" for number, stem in enumerate(stems, start=1)]
-    return stems
 
 
 @dataclass(frozen=True)
@@ -515,7 +506,7 @@ def _write_index(index: gpd.GeoDataFrame, folder: Path, options: _Options, bands
 
 
 def _summarise(index: gpd.GeoDataFrame, out: str, dropped: int) -> TileResult:
-    counts = [int((index["split"] == name).sum()) for name in SPLITS]
+    train, val, test = (int((index["split"] == name).sum()) for name in SPLITS)
     valid = index["valid_share"]
     share = float((index["building_share"] * valid).sum() / valid.sum())
-    return TileResult(out, len(index), *counts, dropped, float(index["gsd"].mean()), share)
+    return TileResult(out, len(index), train, val, test, dropped, float(index["gsd"].mean()), share)

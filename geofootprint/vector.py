@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +20,14 @@ from pyogrio.errors import DataSourceError
 
 from geofootprint.errors import MissingFileError, OptionError, OutputError, VectorError
 from geofootprint.output import require_folder
+from geofootprint.raster import VIRTUAL
 
 __all__ = [
     "COLUMNS",
     "FORMATS",
     "clean_polygons",
     "measure_on_ellipsoid",
+    "parts_of",
     "read_area",
     "read_footprints",
     "require_format",
@@ -46,6 +47,12 @@ FORMATS: Mapping[str, str] = {
 """File extensions and GDAL's drivers for them (GeoParquet is written by geopandas)."""
 
 LAYER = "buildings"
+
+COMPANIONS = {
+    ".shp": (".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qmd"),
+    ".gpkg": (".gpkg-wal", ".gpkg-shm", ".gpkg-journal"),
+}
+"""Files of an older result that would be taken for the new one's; SQLite would replay an old log into the new file."""
 
 
 def require_format(path: str | os.PathLike[str]) -> Path:
@@ -69,6 +76,7 @@ def read_footprints(
     *,
     crs: Any = None,
     bounds: tuple[float, float, float, float] | None = None,
+    columns: Sequence[str] | None = None,
     allow_empty: bool = False,
 ) -> gpd.GeoDataFrame:
     """Read the polygons of a vector file, valid and single, in one CRS.
@@ -83,13 +91,15 @@ def read_footprints(
         CRS wanted; the file's own by default.
     bounds : (west, south, east, north), optional
         In `crs`; only features that meet it are read.
+    columns : sequence of str, optional
+        Columns wanted besides the geometry; all by default.
     allow_empty : bool
         Take a layer without features as it is: a model may have found nothing.
 
     Returns
     -------
     geopandas.GeoDataFrame
-        With all columns of the file and a fresh index. Empty if nothing meets `bounds`.
+        With a fresh index. Empty if nothing meets `bounds`.
 
     Raises
     ------
@@ -99,58 +109,120 @@ def read_footprints(
         If the file is damaged, has no CRS, no features at all, no polygons, or none that can be brought to `crs`.
     """
     name = os.fspath(path)
-    if not ("://" in name or name.startswith("/vsi")) and not Path(name).exists():
+    if not VIRTUAL.match(name) and not Path(name).exists():
         raise MissingFileError(f"{name} does not exist; check the path of the vector file.")
-    frame = _read_frame(name)
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise VectorError(f"{name} has no geometries; give a layer with building outlines.")
+    frame, features = _read_frame(name, crs, bounds, columns)
     if frame.crs is None:
         raise VectorError(f"{name} has no coordinate reference system; assign one, for example with ogr2ogr -a_srs.")
-    if frame.empty and allow_empty:
-        return frame if crs is None else frame.to_crs(crs)
-    if frame.empty:
+    if not features and not allow_empty:
         raise VectorError(f"{name} has no features; give a layer with polygons.")
-    frame = _polygons_only(frame)
-    if frame.empty:
+    polygons = _polygons_only(frame)
+    if polygons.empty and not frame.empty:
         raise VectorError(f"{name} has no polygons; give a layer with building outlines.")
-    if crs is not None:
-        frame = _reproject(frame, crs, name)
+    if crs is not None and polygons.crs != pyproj.CRS.from_user_input(crs):
+        polygons = _reproject(polygons, crs, name, drop=bounds is not None)
     if bounds is not None:
-        frame = frame[frame.intersects(shapely.box(*bounds))]
-    return frame.reset_index(drop=True)
+        area = shapely.box(*bounds)
+        shapely.prepare(area)
+        polygons = polygons[shapely.intersects(area, polygons.geometry.array)]
+    return polygons.reset_index(drop=True)
 
 
-def _read_frame(name: str) -> gpd.GeoDataFrame:
+def _read_frame(
+    name: str, crs: Any, bounds: tuple[float, float, float, float] | None, columns: Sequence[str] | None
+) -> tuple[gpd.GeoDataFrame, int]:
+    """Return the rows near `bounds`, and how many the layer has in all."""
     try:
         if name.lower().endswith(".parquet"):
-            return gpd.read_parquet(name)
-        return gpd.read_file(name)
-    except (DataSourceError, ValueError, OSError) as error:
-        raise VectorError(f"{name} cannot be read as a vector file: it is damaged or of an unknown format ({error}).") from error
+            frame = gpd.read_parquet(name)
+            chosen = frame if columns is None else frame[[*columns, frame.geometry.name]]
+            return chosen, len(frame)
+        layer = _choose_layer(name)
+        about = pyogrio.read_info(name, layer=layer, force_feature_count=True)
+        near = None if bounds is None or about["crs"] is None else _bounds_in(bounds, crs, about["crs"])
+        frame = pyogrio.read_dataframe(name, layer=layer, columns=columns, bbox=near, use_arrow=True)
+        return frame, int(about["features"])
+    except (RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, VectorError):
+            raise
+        raise VectorError(
+            f"{name} cannot be read as a vector file: it is damaged or of an unknown format ({error})."
+        ) from error
 
 
-def _reproject(frame: gpd.GeoDataFrame, crs: Any, name: str) -> gpd.GeoDataFrame:
+def _choose_layer(name: str) -> str | None:
+    """Return the first layer with geometries that may be polygons; a GeoPackage of QGIS has tables beside it."""
+    layers = pyogrio.list_layers(name)
+    for layer, kind in layers:
+        if kind is not None and any(word in kind for word in ("Polygon", "Unknown", "Collection", "Surface")):
+            return str(layer)
+    if all(kind is None for _, kind in layers):
+        raise VectorError(f"{name} has no geometries; give a layer with building outlines.")
+    raise VectorError(f"{name} has no polygons; give a layer with building outlines.")
+
+
+def _bounds_in(
+    bounds: tuple[float, float, float, float], crs: Any, wanted: Any
+) -> tuple[float, float, float, float] | None:
+    """Return bounds in another CRS, a little too wide; None if they cannot be told there."""
+    if crs is not None:
+        try:
+            bounds = pyproj.Transformer.from_crs(crs, wanted, always_xy=True).transform_bounds(*bounds)
+        except pyproj.exceptions.ProjError:
+            return None
+    west, south, east, north = bounds
+    if not np.all(np.isfinite(bounds)) or west > east:
+        return None
+    margin = 0.01 * max(east - west, north - south)
+    return west - margin, south - margin, east + margin, north + margin
+
+
+def _reproject(frame: gpd.GeoDataFrame, crs: Any, name: str, *, drop: bool) -> gpd.GeoDataFrame:
+    """Return polygons in another CRS; those that have no place there are an error, unless they may be dropped."""
     moved = frame.to_crs(crs)
-    if not np.all(np.isfinite(moved.total_bounds)):
+    placed = np.isfinite(moved.bounds.to_numpy()).all(axis=1)
+    if not placed.any() or not (drop or placed.all()):
         raise VectorError(
             f"{name} has coordinates outside the CRS that it states, {frame.crs.to_string()}; "
             "assign the one it was made in."
         )
     # Again, since a narrow polygon may cross itself in another CRS.
-    return _polygons_only(moved)
+    return _polygons_only(moved[placed])
 
 
 def _polygons_only(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    frame = frame[~frame.geometry.isna()]
-    frame = frame.set_geometry(shapely.force_2d(frame.geometry.array))
-    bad = ~frame.is_valid
+    """Return the valid polygons in the frame's geometries, a row each."""
+    shapes = np.asarray(frame.geometry.array)
+    if shapely.has_z(shapes).any():
+        shapes = shapely.force_2d(shapes)
+    bad = ~shapely.is_valid(shapes) & np.isfinite(shapely.bounds(shapes)).all(axis=1)
     if bad.any():
-        fixed = frame.geometry.array.copy()
-        fixed[bad.to_numpy()] = shapely.make_valid(fixed[bad.to_numpy()], method="structure", keep_collapsed=False)
-        frame = frame.set_geometry(fixed)
-    # Twice: a collection may hold multipolygons.
-    frame = frame.explode(ignore_index=True).explode(ignore_index=True)
-    return frame[(frame.geom_type == "Polygon") & (shapely.area(frame.geometry.array) > 0)].reset_index(drop=True)
+        shapes = shapes.copy()
+        shapes[bad] = shapely.make_valid(shapes[bad], method="structure", keep_collapsed=False)
+    parts, row = _numbered_parts(shapes)
+    keep = shapely.area(parts) > 0
+    if len(parts) == len(frame) and keep.all():
+        return frame.set_geometry(gpd.GeoSeries(parts, index=frame.index, crs=frame.crs)).reset_index(drop=True)
+    chosen = frame.iloc[row[keep]].reset_index(drop=True)
+    return chosen.set_geometry(gpd.GeoSeries(parts[keep], crs=frame.crs))
+
+
+def _numbered_parts(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the single polygons in any geometries, and the number of the geometry that each is of."""
+    polygon = shapely.GeometryType.POLYGON
+    kinds = shapely.get_type_id(shapes)
+    number = np.arange(len(shapes))
+    # A collection may hold multipolygons, and another collection.
+    while (kinds > polygon).any():
+        shapes, part = shapely.get_parts(shapes, return_index=True)
+        kinds, number = shapely.get_type_id(shapes), number[part]
+    keep = (kinds == polygon) & ~shapely.is_empty(shapes)
+    return shapes[keep], number[keep]
+
+
+def parts_of(shapes: NDArray[Any]) -> NDArray[Any]:
+    """Return the single polygons in any geometries, in their order and as they are; others and None are left out."""
+    return _numbered_parts(shapes)[0]
 
 
 def clean_polygons(geometries: NDArray[Any]) -> NDArray[Any]:
@@ -283,8 +355,7 @@ def _replacing(target: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
         yield Path(folder) / target.name
         written = sorted(Path(folder).iterdir())
-        if target.suffix.lower() == ".shp":
-            for suffix in (".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qmd"):
-                target.with_suffix(suffix).unlink(missing_ok=True)
+        for suffix in COMPANIONS.get(target.suffix.lower(), ()):
+            target.with_suffix(suffix).unlink(missing_ok=True)
         for file in written:
-            shutil.move(file, target.parent / file.name)
+            os.replace(file, target.parent / file.name)

@@ -61,41 +61,11 @@ def write_image(
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that writes a model file: bright is building, its contour is green against the other bands.
-
-    Its options are fields of `geofootprint.model.ModelInfo`. A pixel's result depends on that pixel alone.
-    """
+    """Return a function that writes the toy model; its options are fields of `geofootprint.model.ModelInfo`."""
     pytest.importorskip("onnx", reason="needs onnx to make a model; install geofootprint[train]")
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from models import write_toy_model
 
-    from geofootprint.model import METADATA_KEY, ModelInfo
-
-    def make(**told: Any) -> Path:
-        fields = {"name": "bright", "gsd": 0.15, "gsd_range": (0.1, 0.3), "patch": 64, "overlap": 16, "context": 4}
-        info = ModelInfo(**{"bands": 3, "version": "0", **fields, **told})
-        weights = np.full((2, info.bands, 1, 1), 20 / info.bands, np.float32)
-        weights[1] = -10
-        weights[1, 1] = 20
-        bias = np.array([-10, -2], np.float32)
-        shape = ["batch", info.bands, "height", "width"]
-        graph = helper.make_graph(
-            [
-                helper.make_node("Conv", ["image", "weights", "bias"], ["logits"]),
-                helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
-            ],
-            "bright",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2, "height", "width"])],
-            [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-        model.metadata_props.add(key=METADATA_KEY, value=info.to_json())
-        path = tmp_path_factory.mktemp("model") / "bright.onnx"
-        onnx.save(model, path)
-        return path
-
-    return make
+    return lambda **told: write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx", **told)
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from geofootprint._version import __version__
-from geofootprint.errors import MissingFileError, ModelError
-from geofootprint.raster import atomic_path
+from geofootprint.errors import MissingFileError, ModelError, OutputError
+from geofootprint.output import atomic_path
 
 __all__ = ["SCHEMA", "load_checkpoint", "save_checkpoint"]
 
@@ -33,10 +34,19 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
     OutputError
         If it cannot be written; the old checkpoint is still there.
     """
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"schema": SCHEMA, "version": __version__, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            torch.save({**state, "schema": SCHEMA, "version": __version__}, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # torch hides in it what the disk said
+        raise OutputError(f"{path} cannot be written: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    while error.__context__ is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return str(error.strerror if isinstance(error, OSError) else error).splitlines()[0]
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -56,12 +66,16 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise MissingFileError(f"{path} does not exist; check the path of the checkpoint.")
+    damaged = f"{path} is not a checkpoint of geofootprint, or is damaged; give the last.ckpt or best.ckpt of a run."
+    # Torch's older formats, which it would try next, are none of ours.
+    if not zipfile.is_zipfile(path):
+        raise ModelError(damaged)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a checkpoint of geofootprint, or is damaged; give a .ckpt of a run.") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ModelError(damaged) from error
     if not isinstance(state, dict) or "schema" not in state:
-        raise ModelError(f"{path} is not a checkpoint of geofootprint; give a .ckpt of a run.")
+        raise ModelError(damaged)
     if state["schema"] > SCHEMA:
         raise ModelError(f"{path} was written by geofootprint {state['version']}, which is newer; update geofootprint.")
     return state

@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from geofootprint.errors import MissingDependencyError, ModelError, OptionError
 from geofootprint.learning.checkpoint import load_checkpoint
 from geofootprint.learning.networks import build_generator
-from geofootprint.model import METADATA_KEY, ModelInfo
+from geofootprint.model import METADATA_KEY, ModelInfo, import_onnxruntime
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import atomic_path, require_folder
 
@@ -400,9 +400,7 @@ def _measure_parity(
     data: bytes, reference: nn.Module, bands: int, shapes: Sequence[tuple[int, int, int]]
 ) -> float:
     """Return the largest difference between a model file and torch."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for batch, height, width in shapes:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from geofootprint.config import TrainConfig
-from geofootprint.errors import ModelError
-from geofootprint.learning.dataset import Batch
+from geofootprint.errors import ModelError, OptionError
+from geofootprint.learning.batches import Batch
 from geofootprint.learning.losses import adversarial_loss, bce_loss, dice_loss, l1_loss
 from geofootprint.learning.networks import PatchGAN, build_generator
+from geofootprint.learning.networks.norm import share_batch_norm
 
-__all__ = ["CLASSES", "Pix2Pix"]
+__all__ = ["CLASSES", "LOSSES", "Average", "Pix2Pix"]
 
 CLASSES = ("building", "contour")
 """Channels of the generator's output."""
+
+LOSSES = ("bce", "dice", "contour", "l1", "adversarial", "discriminator_real", "discriminator_fake")
+"""What `Pix2Pix.step` returns."""
 
 
 class Pix2Pix:
@@ -41,38 +47,36 @@ class Pix2Pix:
     def __init__(self, config: TrainConfig, bands: int, fabric: Fabric) -> None:
         self.config = config
         self._fabric = fabric
-        generator = build_generator(
-            config.generator.name, bands, len(CLASSES), width=config.generator.width, stride=config.generator.stride
-        )
+        chosen = config.generator
+        generator = build_generator(chosen.name, bands, len(CLASSES), width=chosen.width, stride=chosen.stride)
         discriminator: nn.Module = PatchGAN(
             bands + len(CLASSES), width=config.discriminator.width, spectral_norm=config.discriminator.spectral_norm
         )
-        if config.generator.name == "unet256":
+        if chosen.name == "unet256":
             generator.apply(_initialise_as_paper)
             discriminator.apply(_initialise_as_paper)
-        if fabric.world_size > 1:
-            generator = nn.SyncBatchNorm.convert_sync_batchnorm(generator)
-            discriminator = nn.SyncBatchNorm.convert_sync_batchnorm(discriminator)
         rates, betas = config.optimizer, (config.optimizer.beta1, 0.999)
-        generator_optimizer = torch.optim.AdamW(
-            generator.parameters(), rates.learning_rate, betas, weight_decay=rates.weight_decay
+        self.generator, self.generator_optimizer = self._set_up(
+            generator,
+            torch.optim.AdamW(generator.parameters(), rates.learning_rate, betas, weight_decay=rates.weight_decay),
         )
-        discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), rates.discriminator_rate, betas)
-        channels_last: Any = torch.channels_last
-        self.generator, self.generator_optimizer = fabric.setup(
-            generator.to(memory_format=channels_last), generator_optimizer
+        self.discriminator, self.discriminator_optimizer = self._set_up(
+            discriminator, torch.optim.Adam(discriminator.parameters(), rates.discriminator_rate, betas)
         )
-        self.discriminator, self.discriminator_optimizer = fabric.setup(
-            discriminator.to(memory_format=channels_last), discriminator_optimizer
-        )
-        self.average = AveragedModel(
-            self.generator.module, avg_fn=_Average(rates.ema), use_buffers=True
-        ) if rates.ema else None
+        self.average = Average(self.generator.module, rates.ema) if rates.ema else None
+
+    def _set_up(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+        if self._fabric.world_size > 1:
+            network = share_batch_norm(network, self._fabric.device)
+        channels_last: Any = torch.channels_last  # mypy knows no overload for modules
+        together: tuple[Any, Any] = self._fabric.setup(network.to(memory_format=channels_last), optimizer)
+        return together
 
     @property
     def predictor(self) -> nn.Module:
         """The generator that is validated and exported: the moving average where there is one."""
-        return self.average.module if self.average is not None else self.generator.module
+        network: nn.Module = self.generator.module if self.average is None else self.average.network
+        return network
 
     def set_rate(self, factor: float) -> None:
         """Set both learning rates to a share of their highest."""
@@ -95,14 +99,31 @@ class Pix2Pix:
         Returns
         -------
         dict of str to scalar tensor
-            The losses before their weights.
+            The losses before their weights, by the names of `LOSSES`; they stay on the device.
+
+        Raises
+        ------
+        OptionError
+            If the crops are too few or too small for batch normalisation.
         """
-        logits = self.generator(batch.image)
+        logits = self._predict(batch.image)
         losses = self.discriminator_step(batch, logits.detach()) if adversarial else {}
         losses |= self.generator_step(batch, logits, adversarial=adversarial)
         if self.average is not None:
-            self.average.update_parameters(self.generator.module)
+            self.average.update(self.generator.module)
         return losses
+
+    def _predict(self, image: torch.Tensor) -> torch.Tensor:
+        try:
+            logits: torch.Tensor = self.generator(image)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise OptionError(
+                f"Batch normalisation in {self.config.generator.name} needs more than {len(image)} crop(s) of "
+                f"{image.shape[-1]} px at once; raise data.batch or data.patch in a --config file."
+            ) from error
+        return logits
 
     def discriminator_step(self, batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
         """Teach the discriminator to tell true labels from predicted ones; the mean of both losses, as in the paper."""
@@ -110,35 +131,46 @@ class Pix2Pix:
         image = batch.image * 2 - 1
         real = adversarial_loss(self.discriminator(image, self._shown(batch.target, batch.valid)), real=True)
         fake = adversarial_loss(self.discriminator(image, self._shown(torch.sigmoid(logits), batch.valid)), real=False)
-        loss = (real + fake) / 2
         self.discriminator_optimizer.zero_grad()
-        self._fabric.backward(loss)
+        self._fabric.backward((real + fake) / 2)
         self.discriminator_optimizer.step()
         return {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()}
 
     def generator_step(self, batch: Batch, logits: torch.Tensor, *, adversarial: bool) -> dict[str, torch.Tensor]:
         """Teach the generator to match the labels and to look true to the discriminator."""
+        losses = self._label_losses(batch, logits)
+        if adversarial:
+            losses["adversarial"] = self._judge(batch, logits)
         weights = self.config.loss
+        terms = [getattr(weights, name) * value for name, value in losses.items() if getattr(weights, name)]
+        self.generator_optimizer.zero_grad()
+        self._fabric.backward(torch.stack(terms).sum())
+        clip = self.config.optimizer.clip
+        if clip:
+            self._fabric.clip_gradients(
+                self.generator, self.generator_optimizer, max_norm=clip, error_if_nonfinite=False
+            )
+        self.generator_optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _label_losses(self, batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
         building, contour = batch.target[:, 0], batch.target[:, 1]
-        # The paper's labels and outputs are of -1 to 1: differences there are twice those of probabilities.
-        losses = {
+        return {
             "bce": bce_loss(logits[:, 0], building, batch.valid),
             "dice": dice_loss(logits[:, 0], building, batch.valid),
             "contour": bce_loss(logits[:, 1], contour, batch.valid) + dice_loss(logits[:, 1], contour, batch.valid),
+            # The paper's labels and outputs are of -1 to 1: differences there are twice those of probabilities.
             "l1": 2 * l1_loss(torch.sigmoid(logits), batch.target, batch.valid),
         }
-        loss = sum(getattr(weights, name) * value for name, value in losses.items())
-        if adversarial:
-            # The generator's gradient passes through the discriminator, but must not move it.
-            self.discriminator.requires_grad_(False)
-            shown = self._shown(torch.sigmoid(logits), batch.valid)
-            losses["adversarial"] = adversarial_loss(self.discriminator(batch.image * 2 - 1, shown), real=True)
-            loss = loss + weights.adversarial * losses["adversarial"]
-        self.generator_optimizer.zero_grad()
-        self._fabric.backward(loss)
-        nn.utils.clip_grad_norm_(self.generator.parameters(), max_norm=10.0)
-        self.generator_optimizer.step()
-        return {name: value.detach() for name, value in losses.items()}
+
+    def _judge(self, batch: Batch, logits: torch.Tensor) -> torch.Tensor:
+        # The generator's gradient passes through the discriminator, but must not move it. Through the bare module:
+        # the one for several processes waits for gradients of its own weights, which do not come.
+        self.discriminator.requires_grad_(False)
+        shown = self._shown(torch.sigmoid(logits), batch.valid)
+        with self._fabric.autocast():
+            judged = self.discriminator.module(batch.image * 2 - 1, shown)
+        return adversarial_loss(judged, real=True)
 
     def _shown(self, labels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Return what the discriminator sees of true or predicted labels: -1 to 1, nothing where none are known."""
@@ -152,52 +184,104 @@ class Pix2Pix:
         """Return all that learning goes on from."""
         return {
             "generator": self.generator.module.state_dict(),
-            "generator_ema": self.average.module.state_dict() if self.average is not None else None,
-            "averaged": int(self.average.n_averaged) if self.average is not None else 0,
+            "generator_ema": None if self.average is None else self.average.network.state_dict(),
+            "averaged": 0 if self.average is None else self.average.count,
             "discriminator": self.discriminator.module.state_dict(),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "scaler": self._fabric.strategy.precision.state_dict(),
         }
 
-    def load_generator(self, weights: dict[str, torch.Tensor], name: str) -> None:
-        """Start the generator, and its average, from other weights.
+    def load_state(self, state: Mapping[str, Any], name: str) -> None:
+        """Go on from what `state` returned.
 
         Raises
         ------
         ModelError
-            If the weights are of another architecture; `name` is what the message calls their source.
+            If it is of other networks; `name` is what the message calls its source.
         """
         try:
-            self.generator.module.load_state_dict(weights)
-        except RuntimeError as error:
+            self.generator.module.load_state_dict(state["generator"])
+            self.discriminator.module.load_state_dict(state["discriminator"])
+            self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+            self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+            if self.average is not None:
+                self.average.network.load_state_dict(state["generator_ema"])
+                self.average.count = state["averaged"]
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
-                f"{name} holds another architecture than {self.config.generator}; use the configuration it was made with."
+                f"{name} does not hold the networks that its configuration asks for; begin a new run, with --init-from "
+                "if only the discriminator changed."
+            ) from error
+        if state.get("scaler"):
+            self._fabric.strategy.precision.load_state_dict(state["scaler"])
+
+    def start_from(self, state: Mapping[str, Any], name: str) -> None:
+        """Start the generator, and its average, from those of another run.
+
+        Parameters
+        ----------
+        state : mapping
+            A checkpoint.
+        name : str
+            What messages call it.
+
+        Raises
+        ------
+        ModelError
+            If its generator is another one.
+        """
+        try:
+            weights = state["networks"]["generator_ema"] or state["networks"]["generator"]
+            self.generator.module.load_state_dict(weights)
+        except (RuntimeError, KeyError, TypeError) as error:
+            theirs, ours = state.get("config", {}).get("generator", {}), asdict(self.config.generator)
+            raise ModelError(
+                f"{name} does not hold this run's generator ({_describe(ours)}) but another ({_describe(theirs)}), or is "
+                "for images of other bands; give the config.toml of its run as --config."
             ) from error
         if self.average is not None:
-            self.average.module.load_state_dict(weights)
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
-        self.generator.module.load_state_dict(state["generator"])
-        self.discriminator.module.load_state_dict(state["discriminator"])
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
-        if self.average is not None:
-            self.average.module.load_state_dict(state["generator_ema"])
-            self.average.n_averaged.fill_(state["averaged"])
+            self.average.network.load_state_dict(weights)
 
 
-class _Average:
-    """A moving average that starts short: the first weights are random, and must be forgotten soon."""
+class Average:
+    """A copy of a network that follows it slowly: its weights are a moving average.
 
-    def __init__(self, decay: float) -> None:
+    Parameters
+    ----------
+    network : torch.nn.Module
+    decay : float
+        Share of the average that stays at each update; less in the beginning, since the first weights are random and
+        must be forgotten soon.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        The copy, always in evaluation mode; the statistics of its batch normalisation are averaged like its weights.
+    count : int
+        Updates so far.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
+        self.count = 0
 
-    def __call__(self, average: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-        if not average.is_floating_point():
-            return current
-        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(average, current.to(average.dtype), 1 - decay)
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move towards the network's weights; the first update takes them as they are."""
+        stays = min(self.decay, (1 + self.count) / (10 + self.count)) if self.count else 0.0
+        current = network.state_dict()
+        for name, average in self.network.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(current[name], 1 - stays)
+            else:
+                average.copy_(current[name])
+        self.count += 1
+
+
+def _describe(generator: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in generator.items())
 
 
 def _initialise_as_paper(module: nn.Module) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import cv2
 import numpy as np
-import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from geofootprint.learning.dataset import Batch, TileSet, to_targets
+from geofootprint.learning.batches import to_batch
+from geofootprint.learning.dataset import TileSet, is_building
+from geofootprint.learning.validation import predict_probabilities
+from geofootprint.output import atomic_path
 
 __all__ = ["write_samples"]
 
@@ -23,44 +25,46 @@ ORANGE, BLUE = (255, 140, 0), (40, 110, 255)
 """Building and contour, told apart by all kinds of colour sight."""
 
 
-def write_samples(path: Path, generator: nn.Module, tiles: TileSet, fabric: Fabric) -> None:
+def write_samples(path: str | os.PathLike[str], generator: nn.Module, tiles: TileSet, fabric: Fabric) -> None:
     """Draw image, label and prediction of the tiles with the most buildings, a row each.
 
     Parameters
     ----------
-    path : pathlib.Path
+    path : path
         PNG to write.
     generator : torch.nn.Module
     tiles : TileSet
     fabric : lightning.fabric.Fabric
         Its device and precision.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
     """
-    by_buildings = sorted(tiles.tiles, key=lambda tile: int(((tile.label == 1) | (tile.label == 2)).sum()), reverse=True)
-    # Every third, or all rows would show the same dense quarter.
+    by_buildings = sorted(tiles.tiles, key=lambda tile: int(is_building(tile.label).sum()), reverse=True)
     rows = []
+    # Every third, or all rows would show the same dense quarter.
     for tile in by_buildings[: 3 * ROWS : 3]:
-        batch = to_targets(tile.image[None], tile.label[None])
-        rows.append(_row(batch, _predict(generator, batch, fabric)))
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+        batch = to_batch(tile.image[None], tile.label[None])
+        predicted = predict_probabilities(generator, batch, fabric)
+        rows.append(_draw_row(tile.image, batch.target[0].numpy(), predicted[0].numpy()))
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
-def _predict(generator: nn.Module, batch: Batch, fabric: Fabric) -> torch.Tensor:
-    was_training = generator.training
-    generator.eval()
-    with torch.inference_mode(), fabric.autocast():
-        logits = generator(batch.image.to(fabric.device))
-    generator.train(was_training)
-    return torch.sigmoid(logits.float()).cpu()
+def _draw_row(image: NDArray[np.uint8], label: NDArray[np.float32], predicted: NDArray[np.float32]) -> NDArray[np.uint8]:
+    image = image[..., [0, 1, 2] if image.shape[2] >= 3 else [0, 0, 0]]
+    return np.hstack([_resize(picture) for picture in (image, _tint(image, label), _tint(image, predicted))])
 
 
-def _row(batch: Batch, predicted: torch.Tensor) -> NDArray[np.uint8]:
-    bands = batch.image[0, [0, 1, 2] if batch.image.shape[1] >= 3 else [0, 0, 0]]
-    image = (bands.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-    pictures = [image, _overlay(image, batch.target[0].numpy()), _overlay(image, predicted[0].numpy())]
-    return np.hstack([np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8) for picture in pictures])
+def _resize(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    method = cv2.INTER_AREA if max(picture.shape[:2]) > SIDE else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=method), np.uint8)
 
 
-def _overlay(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _tint(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Tint building and contour by their probability over the darkened image."""
     x = image.astype(np.float32) * 0.6
     for probability, colour in zip(maps, (ORANGE, BLUE), strict=True):

@@ -1,43 +1,35 @@
-"""The training loop: datasets in, a run folder with checkpoints, losses, scores and pictures out.
-
-A run folder::
-
-    RUN/config.toml        every setting, resolved
-    RUN/losses.csv         means of the losses every few steps
-    RUN/scores.csv         one row a validation
-    RUN/samples/NNNN.png   image, label and prediction of some validation tiles
-    RUN/last.ckpt          what `resume` goes on from
-    RUN/best.ckpt          the weights with the highest validation IoU
-"""
+"""The training loop: datasets in, a run folder with checkpoints, losses, scores and pictures out."""
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 
-from geofootprint.config import TrainConfig, from_dict, load_config, to_dict, to_toml
-from geofootprint.errors import DatasetError, MissingFileError, ModelError, OptionError, OutputError
+from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
+from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
+from geofootprint.learning.batches import Batch, BatchStream
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint
-from geofootprint.learning.dataset import Batch, BatchStream, TileSet, read_tiles
-from geofootprint.learning.pix2pix import CLASSES, Pix2Pix
+from geofootprint.learning.dataset import TileSet, read_tiles
+from geofootprint.learning.devices import make_fabric
+from geofootprint.learning.interrupts import cancelled_by_interrupt
+from geofootprint.learning.pix2pix import CLASSES, LOSSES, Pix2Pix
+from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.samples import write_samples
+from geofootprint.learning.schedule import Counters, Schedule
 from geofootprint.learning.validation import Score, validate
 from geofootprint.progress import SILENT, Progress
 
 __all__ = ["TrainResult", "train"]
-
-WARM_UP = 100
-"""Steps in which the learning rate rises to its highest."""
 
 LOG_EVERY = 20
 """Steps whose losses make one row of losses.csv."""
@@ -63,7 +55,7 @@ class TrainResult:
     epochs, steps : int
         Validations and steps done, of earlier parts of a resumed run too.
     images_per_second : float
-        Crops a second while training, validation left out, in this part of the run.
+        Crops a second while training, validation left out, in this part of the run; 0 where it had no step to do.
     """
 
     run: str
@@ -77,23 +69,11 @@ class TrainResult:
     images_per_second: float
 
 
-@dataclass
-class _Counters:
-    """Where a run stands; all of it is in a checkpoint."""
-
-    step: int = 0
-    epoch: int = 0
-    elapsed: float = 0.0
-    best_iou: float = -1.0
-    best_f1: float = 0.0
-    best_threshold: float = 0.5
-
-
 def train(
     datasets: Dataset | Sequence[Dataset],
     out: str | os.PathLike[str],
     *,
-    preset: str = "footprint",
+    preset: str | None = None,
     config: str | os.PathLike[str] | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -102,7 +82,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     devices: int = 1,
-    seed: int = 0,
+    seed: int | None = None,
     progress: Progress = SILENT,
 ) -> TrainResult:
     """Fit Pix2Pix to one or more datasets.
@@ -112,17 +92,18 @@ def train(
     datasets : path, (path, weight), or a sequence of them
         Folders made by `geofootprint.tiling.tile`; with a weight of 2, crops are taken twice as often.
     out : path
-        Folder of the run; parents are made.
-    preset : str
-        ``footprint`` or ``pix2pix``, see `geofootprint.config.PRESETS`.
+        Folder of the run, see `geofootprint.learning.run_folder`; parents are made.
+    preset : str, optional
+        ``footprint`` or ``pix2pix``, see `geofootprint.config.PRESETS`; by default the one of `config`, or else
+        ``footprint``.
     config : path, optional
         TOML file with settings that differ from the preset's.
     epochs : int, optional
         Length of the run; the configuration's by default.
     minutes : float, optional
-        Train against the clock instead, the learning rate's schedule with it.
+        Train against the clock instead, the learning rate's schedule with it. Validations count, but for the last.
     resume : bool
-        Go on from ``last.ckpt`` in `out`, with its settings.
+        Go on from ``last.ckpt`` in `out`, with its settings; another length may be given.
     init_from : path, optional
         Checkpoint whose generator this run starts from, with its averaged weights; for a new region, or more data.
     device : str
@@ -130,257 +111,295 @@ def train(
     precision : str
         ``auto``, ``32``, ``bf16`` or ``16``; auto takes bf16 where the hardware computes in it.
     devices : int
-        Number of devices, or of processes on a CPU.
-    seed : int
-        Of weights, crops and noise.
+        Number of devices, or of processes on a CPU; they share each batch.
+    seed : int, optional
+        Of weights, crops and noise; the configuration's by default.
     progress : Progress
         Told of each step.
-
-    Returns
-    -------
-    TrainResult
 
     Raises
     ------
     OptionError, MissingFileError, DatasetError, ModelError, OutputError
         If an option, a dataset, the checkpoint or the folder cannot be used.
+    Cancelled
+        If `progress` raises it, or on Ctrl+C; the run is saved and can be resumed.
     """
-    if epochs is not None and minutes is not None:
-        raise OptionError("Both --epochs and --minutes are given; choose one.")
-    if resume and init_from is not None:
-        raise OptionError("Both --resume and --init-from are given; choose one.")
-    for name, value in (("epochs", epochs), ("minutes", minutes)):
-        if value is not None and value <= 0:
-            raise OptionError(f"--{name} must be more than 0, not {value:g}.")
-    run = Path(out)
-    state = _load_run(run) if resume else None
-    settings = from_dict(state["config"], name=str(run / "last.ckpt")) if state else load_config(preset, config)
-    _make_folder(run, settings, resume=resume)
-
-    fabric = _make_fabric(device, precision, devices)
-    fabric.launch()
-    fabric.seed_everything(seed, verbose=False)
+    _check_options(resume=resume, preset=preset, config=config, init_from=init_from, epochs=epochs, minutes=minutes)
+    folder = RunFolder(out)
+    folder.check(resume=resume)
+    state = load_checkpoint(folder.last) if resume else None
+    start = None if init_from is None else load_checkpoint(init_from)
+    settings = load_config(preset, config) if state is None else _settings_of(state, folder, seed)
+    settings = _with_options(settings, epochs=epochs, minutes=minutes, seed=seed)
+    fabric = make_fabric(device=device, precision=precision, devices=devices)
+    _check_batch(settings, fabric)
     folders = [item if isinstance(item, tuple) else (item, 1.0) for item in _as_list(datasets)]
     tiles, validation_tiles = read_tiles(folders, "train"), read_tiles(folders, "val")
+    if state is not None:
+        _check_same_data(state, tiles, folder)
+
+    fabric.launch()
+    torch.manual_seed(settings.seed)
     networks = Pix2Pix(settings, tiles.bands, fabric)
-    counters = _Counters()
-    if state:
-        _check_same_data(state, tiles, run)
-        networks.load_state(state["networks"])
-        counters = _Counters(**state["counters"])
-        torch.set_rng_state(state["rng"])
-    elif init_from is not None:
-        start = load_checkpoint(init_from)["networks"]
-        networks.load_generator(start["generator_ema"] or start["generator"], str(init_from))
-    length = _Length(settings, tiles, epochs, minutes)
-    batches = BatchStream(
-        tiles, settings.data, seed=seed, first=counters.step * settings.data.batch,
-        rank=fabric.global_rank, world=fabric.world_size,
-    )
-    loop = _Loop(run, settings, fabric, networks, tiles, validation_tiles, counters, length, progress)
-    try:
-        return loop.go(batches)
-    finally:
-        batches.close()
+    loop = _Loop(folder, settings, fabric, networks, tiles, validation_tiles)
+    if state is not None:
+        loop.take_up(state)
+    elif start is not None:
+        networks.start_from(start, str(init_from))
+    with loop.folder_opened(), cancelled_by_interrupt(progress if fabric.is_global_zero else SILENT) as watched:
+        return loop.go(watched)
 
 
-def _as_list(datasets: Dataset | Sequence[Dataset]) -> list[Dataset]:
-    if isinstance(datasets, (str, os.PathLike)) or (isinstance(datasets, tuple) and isinstance(datasets[1], (int, float))):
+def _check_options(*, resume: bool, epochs: int | None, minutes: float | None, **others: Any) -> None:
+    if epochs is not None and minutes is not None:
+        raise OptionError("Both --epochs and --minutes are given; choose one.")
+    for name, value in (("epochs", epochs), ("minutes", minutes)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise OptionError(f"--{name} must be more than 0, not {value:g}.")
+    for name, value in others.items():
+        if resume and value is not None:
+            raise OptionError(f"Both --resume and --{name.replace('_', '-')} are given; a resumed run keeps its settings.")
+
+
+def _settings_of(state: Mapping[str, Any], folder: RunFolder, seed: int | None) -> TrainConfig:
+    settings = from_dict(state["config"], name=str(folder.last))
+    if seed not in (None, settings.seed):
+        raise OptionError(f"--seed {seed} is not that of the run in {folder.path}, {settings.seed}; leave it out.")
+    return settings
+
+
+def _with_options(
+    config: TrainConfig, *, epochs: int | None, minutes: float | None, seed: int | None
+) -> TrainConfig:
+    if seed is not None and seed < 0:
+        raise OptionError(f"--seed must be at least 0, not {seed}.")
+    if seed is not None:
+        config = replace(config, seed=seed)
+    if epochs is not None:
+        config = replace(config, epochs=epochs, minutes=0.0)
+    if minutes is not None:
+        config = replace(config, minutes=float(minutes))
+    return config
+
+
+def _as_list(datasets: Dataset | Sequence[Dataset]) -> Sequence[Dataset]:
+    if isinstance(datasets, str | os.PathLike):
         return [datasets]
-    return list(datasets)  # type: ignore[arg-type]
+    if isinstance(datasets, tuple) and len(datasets) == 2 and isinstance(datasets[1], int | float):
+        return [(datasets[0], datasets[1])]
+    return datasets
 
 
-class _Length:
-    """How long a run is and how far it has come, by steps or by the clock."""
+def _check_batch(config: TrainConfig, fabric: Fabric) -> None:
+    if config.data.batch % fabric.world_size:
+        raise OptionError(
+            f"A batch of {config.data.batch} crops cannot be shared by {fabric.world_size} devices; change data.batch "
+            "in a --config file, or --devices."
+        )
 
-    def __init__(self, config: TrainConfig, tiles: TileSet, epochs: int | None, minutes: float | None) -> None:
-        crops = config.data.crops_per_epoch or max(1000, tiles.pixels // config.data.patch**2)
-        self.steps_per_epoch = max(1, crops // config.data.batch)
-        self.steps = (epochs or config.epochs) * self.steps_per_epoch
-        self.seconds = minutes * 60 if minutes else None
 
-    def share(self, counters: _Counters) -> float:
-        """Return the share of the run that is done, from 0 to 1."""
-        done = counters.elapsed / self.seconds if self.seconds else counters.step / self.steps
-        return min(1.0, done)
-
-    def rate(self, counters: _Counters, schedule: str) -> float:
-        """Return the learning rate's share of its highest."""
-        share = self.share(counters)
-        if schedule == "linear":
-            return min(1.0, 2 * (1 - share))
-        warm = min(1.0, (counters.step + 1) / WARM_UP)
-        return warm * max(0.01, 0.5 * (1 + math.cos(math.pi * share)))
+def _check_same_data(state: Mapping[str, Any], tiles: TileSet, folder: RunFolder) -> None:
+    before = state["data"]
+    if (before["bands"], before["tiles"]) != (tiles.bands, len(tiles.tiles)):
+        raise DatasetError(
+            f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} bands, but the datasets have "
+            f"{len(tiles.tiles)} of {tiles.bands}; resume with the same datasets."
+        )
 
 
 class _Loop:
     """The steps of a run, and what it writes on the way."""
 
     def __init__(
-        self, run: Path, config: TrainConfig, fabric: Fabric, networks: Pix2Pix, tiles: TileSet,
-        validation_tiles: TileSet, counters: _Counters, length: _Length, progress: Progress,
+        self,
+        folder: RunFolder,
+        config: TrainConfig,
+        fabric: Fabric,
+        networks: Pix2Pix,
+        tiles: TileSet,
+        validation_tiles: TileSet,
     ) -> None:
-        self.run, self.config, self.fabric, self.networks = run, config, fabric, networks
+        self.folder, self.config, self.fabric, self.networks = folder, config, fabric, networks
         self.tiles, self.validation_tiles = tiles, validation_tiles
-        self.counters, self.length, self.progress = counters, length, progress
-        self.saved_at = time.monotonic()
+        self.schedule = Schedule(config, tiles.pixels)
+        self.counters = Counters()
+        self.score: Score | None = None
+        self.means = _Means()
+        self.ticked_at = self.saved_at = time.monotonic()
         self.trained_seconds = 0.0
         self.trained_crops = 0
 
-    def go(self, batches: BatchStream) -> TrainResult:
-        """Train until the run's length is reached."""
-        counters, sums = self.counters, defaultdict[str, float](float)
-        for batch in batches:
-            share = self.length.share(counters)
-            self.progress.update("train", round(share * self.length.steps), self.length.steps)
-            if share >= 1:
-                break
-            started = time.monotonic()
-            self.networks.set_rate(self.length.rate(counters, self.config.optimizer.schedule))
-            adversarial = self.config.loss.adversarial > 0 and share >= self.config.loss.adversarial_start
-            losses = self.networks.step(self._to_device(batch), adversarial=adversarial)
-            counters.step += 1
-            for name, value in losses.items():
-                sums[name] += float(value) / LOG_EVERY
-            self._count_time(started)
-            if counters.step % LOG_EVERY == 0:
-                self._log(sums)
-                sums.clear()
-            if counters.step % self.length.steps_per_epoch == 0:
-                self._end_epoch()
-            elif time.monotonic() - self.saved_at > SAVE_SECONDS:
-                self._save("last.ckpt")
-        if counters.step % self.length.steps_per_epoch or counters.epoch == 0:
-            self._end_epoch()
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.networks.load_state(state["networks"], str(self.folder.last))
+        self.counters = Counters(**{"validated": state["counters"]["step"], **state["counters"]})
+        self.score = Score(**state["score"]) if state["score"] else None
+
+    def folder_opened(self) -> AbstractContextManager[None]:
+        """Make the run's folder, in the one process that writes there."""
+        counters = self.counters
+        opened = self.folder.opened(self.config, step=counters.step, validated=counters.validated)
+        return opened if self.fabric.is_global_zero else nullcontext()
+
+    def go(self, progress: Progress) -> TrainResult:
+        """Train until the run's length is reached; saves what there is when that is cancelled."""
+        first = self.counters.step * self.config.data.batch
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        stream = BatchStream(
+            self.tiles, self.config.data, seed=self.config.seed, first=first, rank=rank, world=world
+        )
+        self.ticked_at = self.saved_at = time.monotonic()
+        with stream as batches:
+            try:
+                self._train(batches, progress)
+            except Cancelled as error:
+                self._save(self.folder.last)
+                raise Cancelled(f"Cancelled; geofootprint train --resume goes on with {self.folder.path}.") from error
         return self._result()
 
-    def _to_device(self, batch: Batch) -> Batch:
-        to = self.fabric.to_device
-        return Batch(to(batch.image), to(batch.target), to(batch.valid))
+    def _train(self, batches: Iterator[Batch], progress: Progress) -> None:
+        schedule, counters = self.schedule, self.counters
+        while True:
+            self._report(progress)
+            if schedule.is_validation_due(counters):
+                self._end_epoch(progress)
+            elif schedule.is_over(counters):
+                return
+            else:
+                self._step(next(batches))
+                if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                    self._save(self.folder.last)
 
-    def _count_time(self, started: float) -> None:
-        seconds = time.monotonic() - started
-        self.counters.elapsed += seconds
-        self.trained_seconds += seconds
+    def _report(self, progress: Progress) -> None:
+        """Say how far the run is; with several processes, the first one's clock and wish to stop go for all."""
+        stop: Cancelled | None = None
+        try:
+            progress.update("train", *self.schedule.done(self.counters))
+        except Cancelled as error:
+            stop = error
+        if self.fabric.world_size > 1:
+            stop, self.counters.elapsed = self.fabric.broadcast((stop, self.counters.elapsed))
+        if stop is not None:
+            raise stop
+
+    def _step(self, batch: Batch) -> None:
+        counters = self.counters
+        self.networks.set_rate(self.schedule.rate(counters))
+        # Noise and dropout of a step are the same in every run of one seed, resumed or not, as its crops are.
+        torch.manual_seed(_seed_of_step(self.config.seed, counters.step, self.fabric.global_rank))
+        to = self.fabric.to_device
+        losses = self.networks.step(
+            Batch(to(batch.image), to(batch.target), to(batch.valid)), adversarial=self.schedule.is_adversarial(counters)
+        )
+        self.means.add(losses)
+        counters.step += 1
+        if counters.step % LOG_EVERY == 0:
+            self._log()
+        self.trained_seconds += self._tick()
         self.trained_crops += self.config.data.batch
 
-    def _log(self, means: Mapping[str, float]) -> None:
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise ModelError(
-                f"The loss '{bad[0]}' is not finite at step {self.counters.step}; lower optimizer.learning_rate "
-                f"in a --config file and go on from {self.run / 'last.ckpt'} with --resume."
-            )
-        names = ("bce", "dice", "contour", "l1", "adversarial", "discriminator_real", "discriminator_fake")
+    def _tick(self) -> float:
+        """Add the time since the last call to the run's, and return it."""
+        now = time.monotonic()
+        seconds, self.ticked_at = now - self.ticked_at, now
+        self.counters.elapsed += seconds
+        return seconds
+
+    def _log(self) -> None:
+        self._require_finite()
+        means = self.means.take()
         row = {"step": self.counters.step, "epoch": self.counters.epoch, "seconds": round(self.counters.elapsed, 1)}
-        row |= {name: f"{means[name]:.5f}" if name in means else "" for name in names}
-        self._append("losses.csv", row)
+        if means and self.fabric.is_global_zero:
+            self.folder.append("losses.csv", row | {name: means.get(name, "") for name in LOSSES})
 
-    def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        if self.fabric.global_rank != 0:
-            return
-        path = self.run / name
-        new = not path.exists()
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+    def _require_finite(self) -> None:
+        bad = self.means.not_finite()
+        if bad is not None:
+            raise ModelError(
+                f"The loss '{bad}' is not finite at step {self.counters.step}; lower optimizer.learning_rate in a --config "
+                "file, or try --precision 32."
+            )
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, progress: Progress) -> None:
         """Validate, keep the best, draw samples; the clock counts it, or a run of N minutes would last longer."""
-        started, counters = time.monotonic(), self.counters
+        self._log()
+        self.trained_seconds += self._tick()  # what the device had still to do
+        counters = self.counters
+        # Cancelled here, some processes would wait for others.
+        told = progress if self.fabric.world_size == 1 else SILENT
+        score = validate(self.networks.predictor, self.validation_tiles, self.fabric, progress=told)
+        self._tick()
         counters.epoch += 1
-        score = validate(self.networks.predictor, self.validation_tiles, self.fabric)
-        self._append("scores.csv", {
-            "epoch": counters.epoch, "step": counters.step, "seconds": round(counters.elapsed, 1),
-            **{name: round(value, 4) for name, value in asdict(score).items()},
-        })
-        if self.fabric.global_rank == 0:
-            write_samples(self.run / "samples" / f"{counters.epoch:04d}.png", self.networks.predictor, self.validation_tiles, self.fabric)
-        counters.elapsed += time.monotonic() - started
-        if score.iou > counters.best_iou:
+        counters.validated = counters.step
+        self.score = score
+        better = score.iou > counters.best_iou
+        if better:
             counters.best_iou, counters.best_f1, counters.best_threshold = score.iou, score.f1, score.threshold
-            self._save("best.ckpt", score)
-        self._save("last.ckpt", score)
+        if self.fabric.is_global_zero:
+            self._write_scores(score)
+        if better:
+            self._save(self.folder.best)
+        self._save(self.folder.last)
 
-    def _save(self, name: str, score: Score | None = None) -> None:
+    def _write_scores(self, score: Score) -> None:
+        counters = self.counters
+        place = {"epoch": counters.epoch, "step": counters.step, "seconds": round(counters.elapsed, 1)}
+        self.folder.append("scores.csv", place | {name: round(value, 4) for name, value in asdict(score).items()})
+        write_samples(
+            self.folder.sample(counters.epoch), self.networks.predictor, self.validation_tiles, self.fabric
+        )
+
+    def _save(self, path: Path) -> None:
+        self._require_finite()  # a checkpoint of such weights would be the end of the run
+        if self.fabric.is_global_zero:
+            save_checkpoint(path, self._state())
+        self._tick()
         self.saved_at = time.monotonic()
-        if self.fabric.global_rank == 0:
-            save_checkpoint(self.run / name, self._state(score))
 
-    def _state(self, score: Score | None) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
+        tiles = self.tiles
         return {
             "config": to_dict(self.config),
             "counters": asdict(self.counters),
             "networks": self.networks.state(),
-            "rng": torch.get_rng_state(),
-            "score": asdict(score) if score else None,
+            "score": asdict(self.score) if self.score else None,
             "data": {
-                "bands": self.tiles.bands, "dtype": "uint8", "gsd": self.tiles.gsd, "classes": list(CLASSES),
-                "sources": list(self.tiles.sources), "tiles": len(self.tiles.tiles),
+                "bands": tiles.bands, "dtype": "uint8", "gsd": tiles.gsd, "classes": list(CLASSES),
+                "sources": list(tiles.sources), "tiles": len(tiles.tiles),
             },
         }
 
     def _result(self) -> TrainResult:
-        counters = self.counters
+        counters, folder = self.counters, self.folder
         return TrainResult(
-            run=str(self.run), best=str(self.run / "best.ckpt"), last=str(self.run / "last.ckpt"),
+            run=str(folder.path), best=str(folder.best), last=str(folder.last),
             iou=counters.best_iou, f1=counters.best_f1, threshold=counters.best_threshold,
             epochs=counters.epoch, steps=counters.step,
             images_per_second=self.trained_crops / self.trained_seconds if self.trained_seconds else 0.0,
         )
 
 
-def _load_run(run: Path) -> dict[str, Any]:
-    if not (run / "last.ckpt").is_file():
-        raise MissingFileError(f"{run / 'last.ckpt'} does not exist; there is no run to resume, leave --resume out to start one.")
-    return load_checkpoint(run / "last.ckpt")
+class _Means:
+    """Means of losses, summed on their device: to look at each would make it wait for the next step's commands."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[torch.Tensor, int]] = {}
+
+    def add(self, losses: Mapping[str, torch.Tensor]) -> None:
+        for name, value in losses.items():
+            total, count = self._sums.get(name, (torch.zeros_like(value), 0))
+            self._sums[name] = total + value, count + 1
+
+    def not_finite(self) -> str | None:
+        """Return the name of a loss that was not finite."""
+        return next((name for name, (total, _) in self._sums.items() if not math.isfinite(float(total))), None)
+
+    def take(self) -> dict[str, float]:
+        """Return the means, rounded, and begin anew."""
+        means = {name: round(float(total) / count, 5) for name, (total, count) in self._sums.items()}
+        self._sums.clear()
+        return means
 
 
-def _check_same_data(state: Mapping[str, Any], tiles: TileSet, run: Path) -> None:
-    before = state["data"]
-    if (before["bands"], before["tiles"]) != (tiles.bands, len(tiles.tiles)):
-        raise DatasetError(
-            f"{run} was trained on {before['tiles']} tiles of {before['bands']} bands, but the datasets have "
-            f"{len(tiles.tiles)} of {tiles.bands}; resume with the same datasets."
-        )
-
-
-def _make_folder(run: Path, config: TrainConfig, *, resume: bool) -> None:
-    if not resume and (run / "last.ckpt").exists():
-        raise OutputError(f"{run} already holds a run; go on with it by --resume, or choose another folder.")
-    try:
-        (run / "samples").mkdir(parents=True, exist_ok=True)
-        (run / "config.toml").write_text(to_toml(config), encoding="utf-8")
-        if not resume:
-            for name in ("losses.csv", "scores.csv"):
-                (run / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{run} cannot be written ({error.strerror}); choose another folder.") from error
-
-
-def _make_fabric(device: str, precision: str, devices: int) -> Fabric:
-    if device not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"There is no device '{device}'; use auto, cpu or cuda.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("No CUDA device is available here; use --device cpu, or install a torch with CUDA and its driver.")
-    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    names = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-    if precision == "auto":
-        precision = "bf16" if _computes_bf16(accelerator) else "32"
-    if precision not in names:
-        raise OptionError(f"There is no precision '{precision}'; use auto, 32, bf16 or 16.")
-    plugin: Any = names[precision]
-    try:
-        return Fabric(accelerator=accelerator, devices=devices, precision=plugin)
-    except (ValueError, RuntimeError) as error:
-        raise OptionError(f"{devices} {accelerator} device(s) cannot be used: {error}") from error
-
-
-def _computes_bf16(accelerator: str) -> bool:
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported()
-    # torch tells these only by private names; without them float32 is right everywhere.
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(check is not None and check() for check in checks)
+def _seed_of_step(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,19 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from geofootprint.learning.dataset import Batch, TileSet, to_targets
+from geofootprint.errors import ModelError
+from geofootprint.learning.batches import Batch, to_batch
+from geofootprint.learning.dataset import Tile, TileSet
+from geofootprint.learning.pix2pix import CLASSES
+from geofootprint.progress import SILENT, Progress
 
-__all__ = ["Score", "validate"]
+__all__ = ["Score", "predict_probabilities", "validate"]
 
 LEVELS = 255
 """Probabilities are counted in steps of 1/255, as they are kept on disk."""
+
+HALF = 128
+"""The first level that is at least a probability of 0.5."""
 
 PIXELS_AT_ONCE = 2**20
 """Tiles are predicted in batches of about so many pixels."""
@@ -34,7 +40,7 @@ class Score:
     best_iou : float
         The intersection over union at `threshold`.
     threshold : float
-        The probability at which that is highest.
+        The probability between 0 and 1 at which that is highest.
     contour_iou : float
         Of the contour channel at 0.5.
     """
@@ -46,7 +52,7 @@ class Score:
     contour_iou: float
 
 
-def validate(generator: nn.Module, tiles: TileSet, fabric: Fabric) -> Score:
+def validate(generator: nn.Module, tiles: TileSet, fabric: Fabric, *, progress: Progress = SILENT) -> Score:
     """Score a generator on tiles, without gradients and with fixed statistics.
 
     Parameters
@@ -56,48 +62,73 @@ def validate(generator: nn.Module, tiles: TileSet, fabric: Fabric) -> Score:
     tiles : TileSet
     fabric : lightning.fabric.Fabric
         Its device and precision.
+    progress : Progress
+
+    Raises
+    ------
+    ModelError
+        If the generator's output is not finite.
     """
+    counts = np.zeros((len(CLASSES), 2, LEVELS + 1), np.int64)
+    done, total = 0, len(tiles.tiles)
+    for batch in _batches(tiles):
+        progress.update("validate", done, total)
+        probability = predict_probabilities(generator, batch, fabric)
+        if not torch.isfinite(probability).all():
+            raise ModelError("The generator's output is not finite; train again with a lower optimizer.learning_rate.")
+        for channel in range(len(CLASSES)):
+            counts[channel] += count_levels(probability[:, channel], batch.target[:, channel], batch.valid)
+        done += len(batch.image)
+    building, contour = ious(counts[0]), ious(counts[1])
+    # Thresholds of 0 and 1 would take all or nothing, whatever the image.
+    best = 1 + int(building[1:LEVELS].argmax())
+    iou = float(building[HALF])
+    return Score(iou, 2 * iou / (1 + iou), float(building[best]), best / LEVELS, float(contour[HALF]))
+
+
+def predict_probabilities(generator: nn.Module, batch: Batch, fabric: Fabric) -> torch.Tensor:
+    """Return probabilities of shape (N, K, H, W) in the CPU's memory; the generator keeps its mode."""
     was_training = generator.training
     generator.eval()
-    counts = np.zeros((2, 2, LEVELS + 1), np.int64)
-    with torch.inference_mode():
-        for batch in _batches(tiles):
-            with fabric.autocast():
-                logits = generator(batch.image.to(fabric.device))
-            probability = torch.sigmoid(logits.float()).cpu()
-            for channel in (0, 1):
-                counts[channel] += _count(probability[:, channel], batch.target[:, channel], batch.valid)
+    with torch.inference_mode(), fabric.autocast():
+        logits = generator(batch.image.to(fabric.device))
     generator.train(was_training)
-    building, contour = _ious(counts[0]), _ious(counts[1])
-    half = round(LEVELS / 2)
-    best = int(building.argmax())
-    iou = float(building[half])
-    return Score(iou, 2 * iou / (1 + iou), float(building[best]), best / LEVELS, float(contour[half]))
+    return torch.sigmoid(logits.float()).cpu()
 
 
 def _batches(tiles: TileSet) -> Iterator[Batch]:
     """Give tiles of one size together, since a batch is one array."""
-    by_size: dict[tuple[int, ...], list[Any]] = {}
+    by_size: dict[tuple[int, ...], list[Tile]] = {}
     for tile in tiles.tiles:
         by_size.setdefault(tile.label.shape, []).append(tile)
     for shape, group in by_size.items():
         step = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
         for start in range(0, len(group), step):
             some = group[start : start + step]
-            yield to_targets(np.stack([tile.image for tile in some]), np.stack([tile.label for tile in some]))
+            yield to_batch(np.stack([tile.image for tile in some]), np.stack([tile.label for tile in some]))
 
 
-def _count(probability: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> NDArray[np.int64]:
-    """Return histograms of the probability over valid pixels that are, and are not, of the class: shape (2, levels)."""
+def count_levels(probability: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> NDArray[np.int64]:
+    """Return histograms of the probability over valid pixels.
+
+    Parameters
+    ----------
+    probability, target, valid : tensors of shape (N, H, W)
+
+    Returns
+    -------
+    array of shape (2, levels)
+        Of the pixels that are of the class, and of those that are not.
+    """
     level = (probability * LEVELS).round().long()
-    truth = 1 - target.long()
-    flat = (truth * (LEVELS + 1) + level)[valid > 0]
+    other = 1 - target.long()
+    flat = (other * (LEVELS + 1) + level)[valid > 0]
     counts = torch.bincount(flat, minlength=2 * (LEVELS + 1))
     return counts.reshape(2, LEVELS + 1).numpy()
 
 
-def _ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the intersection over union for each threshold level, from the histograms of `_count`."""
+def ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the intersection over union for each threshold level, from the histograms of `count_levels`."""
     predicted_true, predicted_false = (np.cumsum(row[::-1])[::-1] for row in counts)
     union = counts[0].sum() + predicted_false
     return np.asarray(predicted_true / np.maximum(union, 1), np.float64)

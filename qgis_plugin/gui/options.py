@@ -67,7 +67,7 @@ class OptionsPage(QgsOptionsPageWidget):
             engine = find_engine(self.python.filePath())
             answer = engine.check()
             text = self.tr("geofootprint {} works.\n{} (from: {})").format(
-                answer.get("version"), engine.python, engine.origin
+                answer.get("geofootprint"), engine.python, engine.origin
             )
         except EngineError as error:
             text = str(error)

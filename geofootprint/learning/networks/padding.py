@@ -1,4 +1,4 @@
-"""Inputs of any size for networks that halve their input several times."""
+"""Inputs of any size for networks that halve them several times."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ class PatchGAN(nn.Module):
     width : int
         Filters of the first layer.
     spectral_norm : bool
-        Bound each layer's gain instead of normalising batches (Miyato et al. 2018, arXiv:1802.05957).
+        Bound the gain of each layer but the last instead of normalising batches (Miyato et al. 2018,
+        arXiv:1802.05957).
 
     References
     ----------

@@ -19,7 +19,18 @@ ENCODER_STD = (0.229, 0.224, 0.225)
 
 
 class SMPGenerator(nn.Module):
-    """Gives a segmentation model of segmentation_models_pytorch any input size and inputs of 0 to 1."""
+    """Gives a segmentation model of segmentation_models_pytorch any input size and inputs of 0 to 1.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes what ImageNet's statistics normalise, in multiples of 32 px.
+    in_channels : int
+        Colour bands.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, network: nn.Module, in_channels: int) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ class UNet256(nn.Module):
     Parameters
     ----------
     in_channels, out_channels : int
-        Colour bands in, logits out; the paper's tanh of a logit z is 2 sigmoid(2 z) - 1.
+        Colour bands in, logits out. Where the paper puts out tanh(z), this puts out 2 z: tanh(z) = 2 sigmoid(2 z) - 1.
     width : int
         Filters of the first level.
     dropout : float
@@ -124,10 +124,10 @@ class UNet256(nn.Module):
         for block in self.encoder:
             x = block(x)
             skips.append(x)
-        x = self.decoder[0](skips.pop())
+        logits: torch.Tensor = self.decoder[0](skips.pop())
         for block in self.decoder[1:]:
-            x = block(torch.cat([x, skips.pop()], dim=1))
-        return x[..., :height, :width]
+            logits = block(torch.cat([logits, skips.pop()], dim=1))
+        return 2 * logits[..., :height, :width]
 
 
 def _down(before: int, after: int, *, first: bool, last: bool) -> nn.Sequential:

@@ -73,16 +73,23 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def ortho(inputs):
-    """Return the scene's orthophoto as a layer."""
-    return QgsRasterLayer(str(inputs / "ortho.tif"), "ortho")
-
-
-@pytest.fixture(autouse=True)
-def empty_project():
-    """Leave no layers behind."""
-    yield
+def project(qgis_app):
+    """Return the project, which ends without layers: QGIS crashes if Python deletes them late."""
+    yield QgsProject.instance()
     QgsProject.instance().removeAllMapLayers()
+
+
+@pytest.fixture(scope="session")
+def model(inputs):
+    """Return the parameters that choose a model: none, but for a checkout without the default model."""
+    toy = inputs / "toy.onnx"
+    return {"MODEL": str(toy)} if toy.exists() else {}
+
+
+@pytest.fixture
+def ortho(inputs, project):
+    """Return the scene's orthophoto as a layer of the project."""
+    return project.addMapLayer(QgsRasterLayer(str(inputs / "ortho.tif"), "ortho"))
 
 
 class Feedback(QgsProcessingFeedback):

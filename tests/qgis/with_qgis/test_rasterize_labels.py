@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsFeatureRequest,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
-    QgsProject,
     QgsRasterBandStats,
     QgsRasterLayer,
     QgsVectorLayer,
@@ -16,9 +17,9 @@ LABELS = "rasterizelabels"
 
 
 @pytest.fixture
-def footprints(inputs):
-    """Return the scene's buildings as a layer."""
-    return QgsVectorLayer(str(inputs / "buildings.gpkg"), "buildings", "ogr")
+def footprints(inputs, project):
+    """Return the scene's buildings as a layer of the project."""
+    return project.addMapLayer(QgsVectorLayer(str(inputs / "buildings.gpkg"), "buildings", "ogr"))
 
 
 @pytest.fixture
@@ -69,15 +70,9 @@ def kept_features(engine):
 
 
 def test_a_memory_layer_is_written_out(run, squares, ortho, fake_engine, tmp_path):
-    layer = QgsVectorLayer(squares, "squares", "ogr").materialize(_everything())
+    layer = QgsVectorLayer(squares, "squares", "ogr").materialize(QgsFeatureRequest())
     run(LABELS, FOOTPRINTS=layer, IMAGE=ortho, OUTPUT=str(tmp_path / "labels.tif"))
     assert kept_features(fake_engine) == 2
-
-
-def _everything():
-    from qgis.core import QgsFeatureRequest
-
-    return QgsFeatureRequest()
 
 
 def test_a_filter_holds(run, squares, ortho, fake_engine, tmp_path):
@@ -87,18 +82,15 @@ def test_a_filter_holds(run, squares, ortho, fake_engine, tmp_path):
     assert kept_features(fake_engine) == 1
 
 
-def test_selected_features_only(run, squares, ortho, fake_engine, tmp_path):
-    layer = QgsVectorLayer(squares, "squares", "ogr")
+def test_selected_features_only(run, squares, ortho, project, fake_engine, tmp_path):
+    layer = project.addMapLayer(QgsVectorLayer(squares, "squares", "ogr"))
     layer.selectByExpression("id = 0")
-    QgsProject.instance().addMapLayer(layer)
     source = QgsProcessingFeatureSourceDefinition(layer.id(), selectedFeaturesOnly=True)
     run(LABELS, FOOTPRINTS=source, IMAGE=ortho, OUTPUT=str(tmp_path / "labels.tif"))
     assert kept_features(fake_engine) == 1
 
 
 def test_a_crs_set_in_qgis_holds(run, squares, ortho, fake_engine, tmp_path):
-    from qgis.core import QgsCoordinateReferenceSystem
-
     layer = QgsVectorLayer(squares, "squares", "ogr")
     layer.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))
     run(LABELS, FOOTPRINTS=layer, IMAGE=ortho, OUTPUT=str(tmp_path / "labels.tif"))
@@ -107,7 +99,7 @@ def test_a_crs_set_in_qgis_holds(run, squares, ortho, fake_engine, tmp_path):
 
 def test_footprints_without_crs_are_refused(run, ortho, tmp_path):
     layer = QgsVectorLayer("Polygon?field=id:integer", "drawn", "memory")
-    layer.setCrs(type(layer.crs())())
+    layer.setCrs(QgsCoordinateReferenceSystem())
     with pytest.raises(QgsProcessingException, match="The layer drawn has no CRS"):
         run(LABELS, FOOTPRINTS=layer, IMAGE=ortho, OUTPUT=str(tmp_path / "labels.tif"))
 

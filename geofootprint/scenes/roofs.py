@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geofootprint.scene_buildings import FLAT_MATERIALS, Building, Wing
-from geofootprint.scene_canvas import Canvas, Window
-from geofootprint.scene_light import Light
-from geofootprint.scene_styles import ROOFS, Roof
-from geofootprint.scene_textures import noise_at
+from geofootprint.scenes.buildings import FLAT_MATERIALS, Building, Wing
+from geofootprint.scenes.canvas import Canvas, Window
+from geofootprint.scenes.light import Light
+from geofootprint.scenes.styles import ROOFS, Roof
+from geofootprint.scenes.textures import noise_at
 
 __all__ = ["paint_roof"]
 
@@ -70,7 +70,8 @@ def _flat(
     wall = edge < max(width, 1.2 * canvas.pixel)
     if shell:
         wall |= _inner_walls(building.wings[0], x, y, width)
-    height = np.where(wall, eave + (0.0 if shell else rng.choice([0.15, 0.5, 0.9])), 0.3 if shell else eave)
+    rim = 0.0 if shell else rng.choice([0.15, 0.5, 0.9])
+    height = np.where(wall, eave + rim, max(0.3, eave - 1.8) if shell else eave)
     paint = np.broadcast_to(colour, (len(x), 3)).copy()
     if not shell:
         # Rain leaves darker patches away from the edge, and slabs were poured in pieces.
@@ -79,8 +80,9 @@ def _flat(
         if rng.random() < 0.4:
             cast_, patch = rng.normal(0, 0.06, 3), noise_at(x, y, 0.35, slope=1.8, seed=building.seed + 9) > 0.6
             paint[patch] *= 1 + rng.uniform(-0.18, 0.14) + cast_
-    rim = np.clip(colour * rng.uniform(0.8, 1.2), 0, 235) if not shell else np.array((186.0, 172.0, 154.0))
-    paint[wall] = rim * (1 + 0.05 * noise_at(x, y, 0.1, slope=0.7)[wall])[:, None]
+    painted = ((204.0, 202.0, 196.0), (150.0, 92.0, 80.0), tuple(colour * 0.85), tuple(colour * 1.12))
+    masonry = np.array((186.0, 172.0, 154.0) if shell else painted[rng.integers(len(painted))])
+    paint[wall] = masonry * (1 + 0.05 * noise_at(x, y, 0.1, slope=0.7)[wall])[:, None]
     return height, np.ones(len(x)), paint
 
 
@@ -142,7 +144,8 @@ def _planes(wing: Wing, x: Values, y: Values) -> tuple[Values, Values, Values, V
     between = np.full(len(x), 1.0)
     if len(sloped) > 1:
         between = (np.partition(rises, 1, axis=0)[1] - rise) / (2 * float(wing.pitches.max()))
-    return rise, sloped[lowest], between, (distances > -0.05).all(axis=0)
+    inside = np.asarray((distances > -0.05).all(axis=0))
+    return rise, sloped[lowest], between, inside
 
 
 def _cover(
@@ -161,9 +164,9 @@ def _cover(
         if wave > 2.2 * pixel:
             factor += 0.05 * np.sin(along * (2 * math.pi / wave))
     paint = colour * np.clip(factor, 0.4, 1.5)[:, None]
-    if roof.spread > 0.15:
+    if roof.spread > 0.1:
         # Old sheets: some are newer and grey, rust creeps in from others.
-        newer = _table(table[::-1], along / 0.9, down / 2.4) > 0.9
+        newer = _table(table[::-1], along / 0.9, down / 2.4) > 1.25
         paint[newer] = paint[newer] * 0.35 + np.array((168.0, 172.0, 172.0)) * 0.65
     return cast("Values", paint)
 

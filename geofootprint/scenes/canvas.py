@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geofootprint.scene_textures import noise_over
+from geofootprint.scenes.textures import noise_over
 
 __all__ = ["Canvas"]
 
@@ -52,7 +52,7 @@ class Canvas:
 
     def pixels(self, points: Any) -> NDArray[np.float64]:
         """Return columns and rows of points in metres; 0 is the upper left corner of the first pixel."""
-        return cast("NDArray[np.float64]", (np.asarray(points) - (self.x, self.y)) / self.pixel)
+        return (np.asarray(points, dtype=np.float64) - (self.x, self.y)) / self.pixel
 
     def fixed(self, points: Any) -> list[NDArray[np.int32]]:
         """Return points as OpenCV's polygons take them: pixel centres are whole, four bits of fraction."""
@@ -81,9 +81,9 @@ class Canvas:
     def sees(self, points: Any, pad: float = 0.0) -> bool:
         """Return whether any of what points span may be on the canvas."""
         rows, columns = self.window(points, pad)
-        return rows.stop > rows.start and columns.stop > columns.start
+        return bool(rows.stop > rows.start and columns.stop > columns.start)
 
-    def centres(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def centres(self, window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return x as a row and y as a column of a window's pixel centres, in metres."""
         rows, columns = window
         x = self.x + (np.arange(columns.start, columns.stop) + 0.5) * self.pixel

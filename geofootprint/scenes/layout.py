@@ -13,10 +13,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.scene_blocks import Block, Sketch, make_car
-from geofootprint.scene_buildings import Frame
-from geofootprint.scene_fillers import FILLERS, OPEN_GROUND
-from geofootprint.scene_styles import Style
+from geofootprint.scenes.blocks import Block, Sketch, make_car
+from geofootprint.scenes.buildings import Frame
+from geofootprint.scenes.fillers import FILLERS, OPEN_GROUND
+from geofootprint.scenes.styles import Style
 
 __all__ = ["Layout", "Street", "make_layout"]
 
@@ -107,6 +107,7 @@ def make_layout(
     if rng.random() < style.water:
         layout.water.append(_make_river(size, rng))
     _settle(layout)
+    _clear(layout)
     _plant(layout, rng, trees)
     _drive(layout, rng)
     return layout
@@ -223,6 +224,18 @@ def _settle(layout: Layout) -> None:
         if keep[one]:
             keep[other] = False
     layout.sketch.buildings = [building for building, kept in zip(buildings, keep, strict=True) if kept]
+
+
+def _clear(layout: Layout) -> None:
+    """Take away walls and parked cars that are in the way of a street, water or a building."""
+    props = layout.sketch.props
+    if not props:
+        return
+    streets = [shapely.LineString(street.line).buffer(street.width / 2) for street in layout.streets]
+    taken = shapely.STRtree([*streets, *layout.water, *(building.footprint for building in layout.sketch.buildings)])
+    shapes = [shapely.Polygon(prop.corners) for prop in props]
+    away = set(taken.query(shapes, predicate="intersects")[0].tolist())
+    layout.sketch.props = [prop for number, prop in enumerate(props) if number not in away]
 
 
 def _plant(layout: Layout, rng: np.random.Generator, share: float) -> None:

@@ -20,11 +20,11 @@ class Ground:
 
 
 GROUNDS: Mapping[str, Ground] = {
-    "lawn": Ground((98, 112, 66), (118, 122, 78), 0.10),
-    "meadow": Ground((92, 106, 62), (128, 124, 82), 0.13),
-    "scrub": Ground((82, 96, 56), (140, 126, 98), 0.20),
+    "lawn": Ground((100, 110, 72), (118, 120, 82), 0.10),
+    "meadow": Ground((96, 106, 70), (128, 122, 88), 0.13),
+    "scrub": Ground((86, 96, 64), (140, 126, 100), 0.17),
     "forest": Ground((58, 70, 44), (80, 80, 54), 0.22),
-    "crop": Ground((84, 108, 60), (104, 118, 66), 0.09),
+    "crop": Ground((88, 106, 66), (106, 116, 72), 0.09),
     "ripe": Ground((176, 160, 110), (158, 146, 98), 0.07),
     "ploughed": Ground((126, 104, 84), (142, 120, 96), 0.11),
     "earth": Ground((150, 130, 108), (128, 112, 92), 0.14),
@@ -35,6 +35,7 @@ GROUNDS: Mapping[str, Ground] = {
     "paving": Ground((160, 154, 146), (142, 138, 132), 0.06),
     "concrete": Ground((176, 172, 162), (156, 152, 144), 0.06),
     "asphalt": Ground((118, 117, 117), (98, 98, 100), 0.045),
+    "dusty asphalt": Ground((148, 141, 131), (124, 119, 112), 0.06),
     "pool": Ground((92, 172, 190), (110, 184, 200), 0.03),
     "water": Ground((58, 72, 70), (72, 86, 78), 0.03),
 }
@@ -54,12 +55,12 @@ ROOFS: Mapping[str, Roof] = {
     "tile": Roof(((152, 96, 76), (136, 84, 70), (164, 110, 88), (122, 84, 74), (146, 104, 88)), "rows", 0.10, 0.07),
     "brown": Roof(((112, 88, 74), (96, 80, 72), (122, 100, 86)), "rows", 0.10, 0.06),
     "slate": Roof(((96, 98, 104), (82, 84, 90), (112, 112, 116)), "rows", 0.08, 0.05),
-    "metal": Roof(((186, 196, 196), (168, 176, 178), (150, 158, 162), (198, 204, 202)), "sheets", 0.07, 0.06),
+    "metal": Roof(((172, 181, 181), (158, 166, 168), (142, 150, 154), (186, 191, 189)), "sheets", 0.07, 0.06),
     "blue": Roof(((78, 118, 162), (96, 134, 172), (68, 100, 140)), "sheets", 0.06, 0.05),
-    "rust": Roof(((138, 98, 80), (122, 88, 76), (152, 128, 112), (150, 108, 84)), "sheets", 0.30, 0.22),
+    "rust": Roof(((138, 98, 80), (122, 88, 76), (152, 128, 112), (150, 108, 84)), "sheets", 0.26, 0.13),
     "red": Roof(((158, 74, 66), (140, 68, 64), (172, 96, 84)), "sheets", 0.06, 0.05),
     "thatch": Roof(((128, 114, 94), (112, 102, 86)), "rows", 0.20, 0.05),
-    "concrete": Roof(((168, 164, 154), (150, 146, 138), (186, 180, 168), (138, 134, 128), (176, 162, 146)), "slab", 0.22, 0.0),
+    "concrete": Roof(((168, 164, 152), (150, 146, 138), (182, 175, 162), (138, 134, 128), (174, 160, 143)), "slab", 0.22, 0.0),
     "gravel": Roof(((146, 144, 138), (162, 158, 150), (128, 126, 122)), "slab", 0.10, 0.0),
     "bitumen": Roof(((104, 104, 106), (90, 92, 94), (120, 118, 116)), "slab", 0.10, 0.0),
     "shell": Roof(((150, 130, 108), (140, 126, 110)), "slab", 0.25, 0.0),
@@ -139,7 +140,7 @@ STYLES: Mapping[str, Style] = {
         footways=True, markings=False, plants=("broadleaf", "shrub"),
     ),
     "dense": Style(
-        block=40, main_street=8, side_street=3.4, carriageway=0.8, main_surface="asphalt",
+        block=40, main_street=8, side_street=3.4, carriageway=0.8, main_surface="dusty asphalt",
         side_surface=("earth", "concrete", "red earth"), bend=5,
         blocks={"dense": 8, "village": 1, "waste": 1, "halls": 0.4},
         roofs={"concrete": 7, "rust": 2.2, "metal": 1.5, "blue": 0.8, "red": 0.3, "shell": 0.5, "tile": 0.2},
@@ -147,7 +148,7 @@ STYLES: Mapping[str, Style] = {
         traffic=1.2, footways=False, markings=False, plants=("broadleaf", "shrub", "shrub"),
     ),
     "town_edge": Style(
-        block=60, main_street=8, side_street=4.5, carriageway=0.75, main_surface="asphalt",
+        block=60, main_street=8, side_street=4.5, carriageway=0.75, main_surface="dusty asphalt",
         side_surface=("red earth", "earth", "earth"), bend=8,
         blocks={"plots": 5, "fields": 3, "village": 1.5, "waste": 1, "dense": 0.7, "meadow": 0.7},
         roofs={"concrete": 7, "rust": 1, "metal": 1.6, "blue": 1, "red": 0.6, "shell": 0.8},
@@ -157,7 +158,7 @@ STYLES: Mapping[str, Style] = {
     "tropical": Style(
         block=75, main_street=7, side_street=4.5, carriageway=0.75, main_surface="sand",
         side_surface=("sand", "earth"), bend=9,
-        blocks={"village": 6, "scrub": 2.5, "fields": 1, "civic": 0.7, "grove": 0.7},
+        blocks={"village": 8, "scrub": 2, "fields": 1, "civic": 0.7, "grove": 0.7},
         roofs={"metal": 6, "rust": 2, "thatch": 0.8, "shell": 1.2, "red": 0.2, "concrete": 0.6},
         yards=("sand", "earth", "scrub"), open_ground=("scrub", "meadow", "scrub"), storeys=(1, 1), water=0.05,
         traffic=0.5, footways=False, markings=False, plants=("palm", "broadleaf", "shrub", "shrub"),

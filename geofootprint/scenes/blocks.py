@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geofootprint.scene_buildings import Box, Building, Frame, Prop
-from geofootprint.scene_styles import Style
+from geofootprint.scenes.buildings import Box, Building, Frame, Prop
+from geofootprint.scenes.styles import Style
 
 __all__ = [
     "Block",
     "Parcel",
     "Sketch",
     "Tree",
+    "add_wall",
     "box_corners",
     "cut",
     "inner_box",
@@ -122,6 +123,7 @@ class Block:
 
 
 def box_corners(u0: float, v0: float, u1: float, v1: float) -> list[tuple[float, float]]:
+    """Return the corners of a box, clockwise as seen."""
     return [(u0, v0), (u1, v0), (u1, v1), (u0, v1)]
 
 
@@ -151,7 +153,10 @@ def _tree_size(species: str, rng: np.random.Generator) -> tuple[float, float]:
     return radius, radius * slender * float(rng.uniform(0.8, 1.2))
 
 
-def plant_hedge(sketch: Sketch, block: Block, frame: Frame, start: tuple[float, float], end: tuple[float, float]) -> None:
+def plant_hedge(
+    sketch: Sketch, block: Block, frame: Frame, start: tuple[float, float], end: tuple[float, float]
+) -> None:
+    """Plant a row of clipped shrubs between two points of a frame."""
     length = math.dist(start, end)
     steps = np.arange(0, length, 0.55)[:, None] / max(length, 0.1)
     points = frame.place(np.array(start) + (np.array(end) - np.array(start)) * steps)
@@ -177,6 +182,15 @@ def make_car(frame: Frame, rng: np.random.Generator) -> list[Prop]:
     ]
 
 
+def add_wall(sketch: Sketch, block: Block, frame: Frame, box: Box) -> None:
+    """Build a garden wall around a box of a frame, with a gate on one side."""
+    u0, v0, u1, v1 = box
+    thick, height, shade = 0.22, block.rng.uniform(1.0, 2.0), block.rng.uniform(120, 190)
+    sides = [(u0, v0, u1 - 2.5, v0 + thick), (u0, v1 - thick, u1, v1), (u0, v0, u0 + thick, v1), (u1 - thick, v0, u1, v1)]
+    for side in sides:
+        sketch.props.append(Prop(frame.place(box_corners(*side)), height, (shade, 0.97 * shade, 0.92 * shade)))
+
+
 def cut(box: Box, target: float, rng: np.random.Generator) -> list[Box]:
     """Cut a box into cells of about `target` metres; coordinates are centimetres, so that cells touch exactly."""
     u0, v0, u1, v1 = box
@@ -192,5 +206,6 @@ def cut(box: Box, target: float, rng: np.random.Generator) -> list[Box]:
 
 
 def inner_box(block: Block, inset: float) -> Box:
+    """Return a block's box less `inset` metres on each side."""
     u, v = round(block.width / 2 - inset, 2), round(block.height / 2 - inset, 2)
     return -u, -v, u, v

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import shapely
 
-from geofootprint.scene_blocks import (
+from geofootprint.scenes.blocks import (
     Block,
     Parcel,
     Sketch,
+    add_wall,
     box_corners,
     cut,
     inner_box,
@@ -20,7 +21,7 @@ from geofootprint.scene_blocks import (
     plant,
     plant_hedge,
 )
-from geofootprint.scene_buildings import Box, Frame, block_of_rows, make_building
+from geofootprint.scenes.buildings import Box, Frame, block_of_rows, make_building
 
 __all__ = ["FILLERS", "OPEN_GROUND"]
 
@@ -33,7 +34,7 @@ def _describe(block: Block) -> Callable[[np.random.Generator], tuple[str, float]
 
 
 def fill_lots(sketch: Sketch, block: Block, *, roomy: float = 1.0) -> None:
-    """Detached, paired and terraced houses in gardens, in one or two rows along the streets."""
+    """Build detached and paired houses in gardens, in one or two rows along the streets."""
     lay(sketch, block, block.choose(block.style.yards))
     rows = 2 if block.height > 38 else 1
     depth = block.height / rows
@@ -49,13 +50,14 @@ def fill_lots(sketch: Sketch, block: Block, *, roomy: float = 1.0) -> None:
 
 
 def fill_villas(sketch: Sketch, block: Block) -> None:
-    """Large houses in large gardens."""
+    """Build houses in large gardens."""
     fill_lots(sketch, block, roomy=1.7)
 
 
 def _fill_lot(sketch: Sketch, block: Block, lot: Frame, width: float, depth: float) -> None:
     rng = block.rng
-    sketch.parcels.append(Parcel(lot.place(box_corners(0.3, 0, width - 0.3, depth)), block.choose(block.style.yards), block.seed()))
+    garden = lot.place(box_corners(0.3, 0, width - 0.3, depth))
+    sketch.parcels.append(Parcel(garden, block.choose(block.style.yards), block.seed()))
     house_width, house_depth = min(rng.uniform(8, 15), width - 3), min(rng.uniform(7.5, 12), depth - 6)
     setback = min(rng.uniform(3, 8), depth - house_depth - 2)
     kind = block.choose({"rectangle": 6, "L": 2.2, "T": 1.0, "U": 0.3, "octagon": 0.15, "round": 0.08})
@@ -123,12 +125,12 @@ def _garden(sketch: Sketch, block: Block, lot: Frame, width: float, span: tuple[
 
 
 def fill_plots(sketch: Sketch, block: Block) -> None:
-    """Plots of a growing town: flat-roofed houses of several storeys between bare and overgrown ground."""
+    """Lay out plots of a growing town: houses of several storeys between bare and overgrown ground."""
     lay(sketch, block, block.choose(block.style.open_ground))
     for u0, v0, u1, v1 in cut(inner_box(block, 1.5), 15, block.rng):
         ground = block.choose((*block.style.yards, *block.style.open_ground))
         lay(sketch, block, ground, (u0, v0, u1, v1))
-        frame = block.frame.at((u0 + u1) / 2, (v0 + v1) / 2, block.rng.normal(0, 0.03))
+        frame = block.frame.at((u0 + u1) / 2, (v0 + v1) / 2, block.rng.normal(0, 0.05))
         width, depth = u1 - u0 - block.rng.uniform(2, 5), v1 - v0 - block.rng.uniform(2, 5)
         if block.rng.random() < 0.68 and min(width, depth) > 4:
             kind = block.choose({"rectangle": 5, "L": 2, "T": 0.6, "U": 0.4, "octagon": 0.1})
@@ -137,17 +139,21 @@ def fill_plots(sketch: Sketch, block: Block) -> None:
                 _add_house(sketch, block, kind, frame, width, depth)
             else:
                 _add_pair(sketch, block, frame, width, depth)
+        if block.rng.random() < 0.4:
+            add_wall(sketch, block, block.frame, (u0 + 0.3, v0 + 0.3, u1 - 0.3, v1 - 0.3))
         plant(sketch, block, block.frame, (u0, v0, u1, v1), 2.2)
+        plant(sketch, block, block.frame, (u0, v0, u1, v1), 4, species="shrub")
 
 
 def fill_village(sketch: Sketch, block: Block) -> None:
-    """Single houses, set loosely, with worn ground around them."""
+    """Build single houses, set loosely, with worn ground around them."""
     rng = block.rng
     lay(sketch, block, block.choose(block.style.open_ground))
     for u0, v0, u1, v1 in cut(inner_box(block, 2), 19, rng):
         frame = block.frame.at((u0 + u1) / 2, (v0 + v1) / 2, rng.normal(0, 0.12) + math.pi / 2 * rng.integers(2))
         if rng.random() < 0.75:
-            yard = shapely.box(-(u1 - u0) / 2, -(v1 - v0) / 2, (u1 - u0) / 2, (v1 - v0) / 2).buffer(-1).buffer(rng.uniform(0.5, 2))
+            u, v = (u1 - u0) / 2 - 1, (v1 - v0) / 2 - 1
+            yard = shapely.box(-u, -v, u, v).buffer(rng.uniform(0.5, 2.5))
             sketch.parcels.append(Parcel(frame.place(yard.exterior.coords), block.choose(block.style.yards), block.seed()))
             long = min(rng.uniform(7, 16), u1 - u0 - 1, v1 - v0 - 1)
             kind = block.choose({"rectangle": 7, "L": 1.5, "U": 0.4, "T": 0.4, "round": 0.25})
@@ -155,6 +161,7 @@ def fill_village(sketch: Sketch, block: Block) -> None:
                 _add_house(sketch, block, kind, frame, long, max(4.0, long * rng.uniform(0.55, 0.95)))
             _add_sheds(sketch, block, frame, long)
         plant(sketch, block, block.frame, (u0, v0, u1, v1), 3.5)
+        plant(sketch, block, block.frame, (u0, v0, u1, v1), 6, species="shrub")
 
 
 def _add_sheds(sketch: Sketch, block: Block, frame: Frame, distance: float) -> None:
@@ -170,7 +177,7 @@ def _add_sheds(sketch: Sketch, block: Block, frame: Frame, distance: float) -> N
 
 
 def fill_rows(sketch: Sketch, block: Block) -> None:
-    """Houses wall to wall along both long sides, yards between."""
+    """Build houses wall to wall along both long sides, with yards between."""
     rng = block.rng
     lay(sketch, block, block.choose(block.style.yards))
     west, north, east, south = inner_box(block, 1.0)
@@ -197,7 +204,7 @@ def fill_rows(sketch: Sketch, block: Block) -> None:
 
 
 def fill_dense(sketch: Sketch, block: Block) -> None:
-    """A block almost wholly covered by small touching houses, with a few gaps and yards."""
+    """Cover a block almost wholly with small touching houses; a few gaps and yards stay."""
     rng = block.rng
     lay(sketch, block, block.choose(block.style.yards))
     cells = cut(inner_box(block, 0.6), rng.uniform(5.5, 12), rng)
@@ -215,13 +222,14 @@ def fill_dense(sketch: Sketch, block: Block) -> None:
     for yard in yards:
         lay(sketch, block, block.choose(block.style.open_ground), yard)
         plant(sketch, block, block.frame, yard, 1.6)
+        plant(sketch, block, block.frame, yard, 2.5, species="shrub")
 
 
 # Large buildings
 
 
 def fill_halls(sketch: Sketch, block: Block) -> None:
-    """Halls on paved ground with parked cars."""
+    """Build halls on paved ground with parked cars."""
     rng = block.rng
     lay(sketch, block, block.choose(block.style.yards), sharp=True)
     for u0, v0, u1, v1 in cut(inner_box(block, 3), 52, rng):
@@ -246,7 +254,7 @@ def _park(sketch: Sketch, block: Block, box: Box) -> None:
 
 
 def fill_civic(sketch: Sketch, block: Block) -> None:
-    """One large building of an unusual shape in a green or paved place."""
+    """Build one large building of an unusual shape in a green or paved place."""
     rng = block.rng
     lay(sketch, block, block.choose((*block.style.yards, "lawn")))
     width, depth = min(block.width * 0.75, rng.uniform(24, 48)), min(block.height * 0.75, rng.uniform(20, 38))
@@ -257,7 +265,7 @@ def fill_civic(sketch: Sketch, block: Block) -> None:
 
 
 def fill_farm(sketch: Sketch, block: Block) -> None:
-    """A farm with its barns and silos, fields behind."""
+    """Build a farm with its barns and silos, fields behind."""
     rng = block.rng
     fill_fields(sketch, block)
     yard = block.frame.at(rng.uniform(-0.2, 0.2) * block.width, -block.height / 2 + 24, rng.normal(0, 0.1))
@@ -278,7 +286,7 @@ def fill_farm(sketch: Sketch, block: Block) -> None:
 
 
 def fill_fields(sketch: Sketch, block: Block) -> None:
-    """Fields with their furrows."""
+    """Lay out fields with their furrows."""
     rng = block.rng
     lay(sketch, block, "meadow")
     angle = block.frame.angle + (math.pi / 2 if rng.random() < 0.3 else 0)
@@ -292,28 +300,28 @@ def fill_fields(sketch: Sketch, block: Block) -> None:
 
 
 def fill_meadow(sketch: Sketch, block: Block) -> None:
-    """Open grass with a few trees."""
+    """Leave open grass with a few trees."""
     lay(sketch, block, block.choose(block.style.open_ground))
     plant(sketch, block, block.frame, inner_box(block, 2), block.width * block.height / 350)
     plant(sketch, block, block.frame, inner_box(block, 1), block.width * block.height / 150, species="shrub")
 
 
 def fill_scrub(sketch: Sketch, block: Block) -> None:
-    """Bushes and trees on worn ground."""
+    """Scatter bushes and trees over worn ground."""
     lay(sketch, block, "scrub")
     plant(sketch, block, block.frame, inner_box(block, 0), block.width * block.height / 90)
     plant(sketch, block, block.frame, inner_box(block, 0), block.width * block.height / 60, species="shrub")
 
 
 def fill_grove(sketch: Sketch, block: Block) -> None:
-    """A wood."""
+    """Plant a wood."""
     lay(sketch, block, "forest")
     species = block.choose(tuple(name for name in block.style.plants if name != "shrub"))
     plant(sketch, block, block.frame, inner_box(block, 0), block.width * block.height / 22, species=species)
 
 
 def fill_green(sketch: Sketch, block: Block) -> None:
-    """A park with paths and a pavilion."""
+    """Lay out a park with paths and a pavilion."""
     lay(sketch, block, "lawn")
     lay(sketch, block, "gravel", (-block.width / 2, -1.2, block.width / 2, 1.2))
     lay(sketch, block, "gravel", (-1.2, -block.height / 2, 1.2, block.height / 2))
@@ -324,11 +332,12 @@ def fill_green(sketch: Sketch, block: Block) -> None:
 
 
 def fill_waste(sketch: Sketch, block: Block) -> None:
-    """Ground between houses that nobody uses: earth, rubble, bushes."""
+    """Leave ground that nobody uses: earth, rubble, bushes."""
     lay(sketch, block, block.choose(block.style.open_ground))
     for cell in cut(inner_box(block, 1), 14, block.rng):
         lay(sketch, block, block.choose((*block.style.open_ground, "rubble")), cell)
     plant(sketch, block, block.frame, inner_box(block, 0), block.width * block.height / 110)
+    plant(sketch, block, block.frame, inner_box(block, 0), block.width * block.height / 40, species="shrub")
 
 
 OPEN_GROUND = ("fields", "meadow", "scrub", "grove", "waste")

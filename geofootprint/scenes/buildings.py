@@ -295,16 +295,16 @@ def _flat_gear(wing: Wing, angle: float, rng: np.random.Generator) -> list[Prop]
     props: list[Prop] = []
     area = shapely.Polygon(wing.corners).area
     if area > 350 and rng.random() < 0.7:
-        size = rng.uniform(1.2, 2.4)
+        dome = rng.uniform(1.2, 2.4)
         for _ in range(int(area / 60)):
-            _put(props, wing, angle, rng, (size, 1.5 * size), 0.45, (186.0, 194.0, 198.0))
+            _put(props, wing, angle, rng, (dome, 1.5 * dome), 0.45, (186.0, 194.0, 198.0))
     if area > 45 and rng.random() < 0.6:
         shade = rng.uniform(150, 205)
         _put(props, wing, angle, rng, (rng.uniform(2.2, 3.4), rng.uniform(2.4, 4.0)), 2.4, (shade, shade, 0.96 * shade))
     for _ in range(rng.integers(0, 3)):
         colour = ((30.0, 32.0, 34.0), (70.0, 120.0, 175.0), (205.0, 205.0, 198.0))[rng.integers(3)]
-        size = rng.uniform(0.9, 1.5)
-        _put(props, wing, angle, rng, (size, size), 1.2, colour, round_=True)
+        tank = rng.uniform(0.9, 1.5)
+        _put(props, wing, angle, rng, (tank, tank), 1.2, colour, round_=True)
     if area > 60 and rng.random() < 0.25:
         _put(props, wing, angle, rng, (rng.uniform(1.8, 5), rng.uniform(1.5, 2.4)), 0.4, (40.0, 46.0, 70.0))
     for _ in range(int(rng.poisson(min(area, 400) / 35))):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geofootprint.scene_canvas import Canvas
+from geofootprint.scenes.canvas import Canvas
 
 __all__ = ["Light", "develop", "make_light"]
 
@@ -76,7 +76,7 @@ def make_light(rng: np.random.Generator) -> Light:
     return Light(
         azimuth=math.radians(rng.uniform(95, 265)),
         elevation=math.radians(rng.uniform(32, 66)),
-        sky=float(rng.uniform(0.36, 0.62)),
+        sky=float(rng.uniform(0.38, 0.78)),
         season=np.array(SEASONS[rng.integers(len(SEASONS))]) * (1 + rng.normal(0, 0.03, 3)),
         cast=(1 + rng.normal(0, 0.025, 3)) * rng.uniform(0.94, 1.22),
         haze=float(rng.beta(1.3, 7) * 0.35),

@@ -22,10 +22,10 @@ from rasterio.crs import CRS
 
 from geofootprint.errors import OptionError
 from geofootprint.raster import Grid, create_geotiff
-from geofootprint.scene_layout import Layout, make_layout
-from geofootprint.scene_light import make_light
-from geofootprint.scene_painting import paint
-from geofootprint.scene_styles import STYLES
+from geofootprint.scenes.layout import Layout, make_layout
+from geofootprint.scenes.light import make_light
+from geofootprint.scenes.painting import paint
+from geofootprint.scenes.styles import STYLES
 from geofootprint.vector import require_format, write_footprints
 
 __all__ = ["STYLE_NAMES", "Scene", "make_scene", "write_scene"]
@@ -154,8 +154,12 @@ def _check(rows: int, columns: int, gsd: float, style: str | None, density: floa
 
 def _make_grid(crs: Any, origin: tuple[float, float] | None, shape: tuple[int, int], gsd: float) -> Grid:
     """Return a north-up grid whose pixels are `gsd` true metres wide and high at its middle."""
-    system = CRS.from_user_input(crs)
-    x, y = origin or _default_origin(crs)
+    # pyproj first: rasterio would also print its failure.
+    try:
+        system = CRS.from_wkt(pyproj.CRS.from_user_input(crs).to_wkt())
+    except CRSError as error:
+        raise OptionError(f"The crs {crs!r} is unknown; give one such as EPSG:32632 ({error}).") from error
+    x, y = origin or _default_origin(pyproj.CRS.from_user_input(crs))
     to_degrees = pyproj.Transformer.from_crs(system.to_wkt(), "EPSG:4326", always_xy=True)
     geod = pyproj.Geod(ellps="WGS84")
     # Units in a metre depend on where the middle is, and that on them: three rounds settle it.
@@ -174,11 +178,7 @@ def _make_grid(crs: Any, origin: tuple[float, float] | None, shape: tuple[int, i
     return Grid(system, Affine(width, 0, x, 0, -height, y), shape[1], shape[0])
 
 
-def _default_origin(crs: Any) -> tuple[float, float]:
-    try:
-        system = pyproj.CRS.from_user_input(crs)
-    except CRSError as error:
-        raise OptionError(f"The CRS {crs} is unknown ({error}).") from error
+def _default_origin(system: pyproj.CRS) -> tuple[float, float]:
     lon, lat = INNSBRUCK
     area = system.area_of_use
     if area is not None and not (area.west <= lon <= area.east and area.south <= lat <= area.north):

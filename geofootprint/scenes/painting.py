@@ -14,14 +14,14 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from geofootprint.scene_blocks import Parcel, Sketch, Tree
-from geofootprint.scene_buildings import Prop
-from geofootprint.scene_canvas import Canvas
-from geofootprint.scene_layout import Layout
-from geofootprint.scene_light import Light, develop
-from geofootprint.scene_roofs import paint_roof
-from geofootprint.scene_styles import GROUNDS
-from geofootprint.scene_textures import make_crown
+from geofootprint.scenes.blocks import Parcel, Sketch, Tree
+from geofootprint.scenes.buildings import Prop
+from geofootprint.scenes.canvas import Canvas
+from geofootprint.scenes.layout import Layout
+from geofootprint.scenes.light import Light, develop
+from geofootprint.scenes.roofs import paint_roof
+from geofootprint.scenes.styles import GROUNDS
+from geofootprint.scenes.textures import make_crown
 
 __all__ = ["paint"]
 
@@ -34,7 +34,7 @@ MARGIN = 6
 REACH = 42.0
 """Longest shadow in metres that still comes from outside a block."""
 
-SEALED = ("asphalt", "paving", "concrete")
+SEALED = ("asphalt", "dusty asphalt", "paving", "concrete")
 
 VEGETATION = ("lawn", "meadow", "scrub", "forest", "crop")
 
@@ -100,7 +100,7 @@ def _paint_block(
 def _tone(parcel: Parcel, light: Light) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     ground = GROUNDS[parcel.ground]
     rng = np.random.default_rng(parcel.seed)
-    tone = rng.normal(1, 0.07) * (1 + rng.normal(0, 0.025, 3))
+    tone = rng.normal(1, 0.07) * (1 + rng.normal(0, 0.01 if parcel.sharp else 0.02, 3))
     if parcel.ground in VEGETATION:
         tone = tone * light.season
     return np.array(ground.colour) * tone, np.array(ground.other) * tone, ground.roughness
@@ -123,7 +123,8 @@ def _paint_ground(canvas: Canvas, layout: Layout, light: Light, seed: int) -> No
         cv2.fillPoly(extra, points, (roughness * 500, 128.0), shift=4)
         if parcel.furrows > 2.2 * canvas.pixel:
             _furrow(canvas, extra, parcel)
-    _wear_edges(canvas, (base, other, extra), seed)
+    # Furrows stay straight.
+    _wear_edges(canvas, (base, other), seed)
     canvas.colour = _mix(canvas, base, other, extra, seed)
 
 
@@ -152,23 +153,24 @@ def _furrow(canvas: Canvas, extra: NDArray[np.uint8], parcel: Parcel) -> None:
 def _wear_edges(canvas: Canvas, images: tuple[Any, ...], seed: int) -> None:
     """Move the pixels a little, so that no edge between natural grounds is straight."""
     rows, columns = canvas.shape
-    noise = [canvas.noise(0.25, slope=1.3, seed=seed + number) for number in (1, 2)]
-    far = np.float32(0.35 / canvas.pixel)
+    noise = [canvas.noise(0.35, slope=1.4, seed=seed + number) for number in (1, 2)]
+    far = np.float32(0.5 / canvas.pixel)
     x = noise[0] * far + np.arange(columns, dtype=np.float32)[None]
     y = noise[1] * far + np.arange(rows, dtype=np.float32)[:, None]
     maps = cv2.convertMaps(x, y, cv2.CV_16SC2, nninterpolation=True)
     for image in images:
-        image[:] = cv2.remap(image, *maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        image[:] = cv2.remap(image, maps[0], maps[1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _mix(canvas: Canvas, base: Any, other: Any, extra: Any, seed: int) -> NDArray[np.float32]:
     """Mix the two colours of each ground by slow noise and roughen it by fast noise."""
     share = np.clip(0.5 + 0.42 * canvas.slow, 0, 1)
     mixed = cv2.blendLinear(base, other, 1 - share, share)
-    factor = canvas.fast * cv2.multiply(extra[..., 0], 1 / 500, dtype=cv2.CV_32F)
+    roughness, furrows = extra[..., 0].astype(np.float32), extra[..., 1].astype(np.float32)
+    factor = canvas.fast * roughness * np.float32(1 / 500)
     factor += 1
     factor += canvas.noise(2.2, slope=1.8, seed=seed + 5) * np.float32(0.05)
-    factor *= cv2.multiply(extra[..., 1], 1 / 128, dtype=cv2.CV_32F)
+    factor *= furrows * np.float32(1 / 128)
     factor = np.maximum(factor, np.float32(0.2))
     return cast("NDArray[np.float32]", cv2.multiply(mixed, cv2.merge([factor] * 3), dtype=cv2.CV_32F))
 
@@ -187,8 +189,8 @@ def _paint_streets(canvas: Canvas, layout: Layout) -> None:
         if style.footways and street.surface == "asphalt":
             ground = GROUNDS["paving"]
             canvas.stroke(street.line, street.width + 2.8, ground.colour, ground.other, 0.05)
-    # Sealed streets cross over the others.
-    for street in sorted(layout.streets, key=lambda street: street.surface in SEALED):
+    # Sealed streets cross over the others, and main ones, which come first in the layout, over their side streets.
+    for street in sorted(reversed(layout.streets), key=lambda street: street.surface in SEALED):
         ground = GROUNDS[street.surface]
         tone = np.random.default_rng(street.seed).uniform(0.88, 1.12)
         worn = 0.0 if street.surface in SEALED else 0.5
@@ -254,12 +256,12 @@ def _paint_tree(canvas: Canvas, tree: Tree, light: Light) -> None:
     if not canvas.sees(corners):
         return
     rng = np.random.default_rng(tree.seed)
-    crown = np.rot90(make_crown(tree.species, int(rng.integers(10))), rng.integers(4))
+    shape = np.rot90(make_crown(tree.species, int(rng.integers(10))), int(rng.integers(4)))
     (left, top), (right, bottom) = np.floor(canvas.pixels(corners)).astype(int)
     rows, columns = max(bottom - top, 2), max(right - left, 2)
     if top >= canvas.shape[0] or left >= canvas.shape[1] or top + rows <= 0 or left + columns <= 0:
         return
-    crown = cv2.resize(np.ascontiguousarray(crown), (columns, rows), interpolation=cv2.INTER_AREA)
+    crown: Any = cv2.resize(np.ascontiguousarray(shape), (columns, rows), interpolation=cv2.INTER_AREA)
     # Crowns hang over the ground: their lowest leaves are at a third of the height.
     heights = np.where(crown > 0.12, tree.height * (0.35 + 0.65 * crown), 0).astype(np.float32)
     across = cv2.Sobel(heights, cv2.CV_32F, 1, 0, scale=1 / (8 * canvas.pixel))

@@ -1,0 +1,154 @@
+"""The folder of a training run.
+
+::
+
+    RUN/config.toml        every setting, resolved; --config takes it
+    RUN/losses.csv         means of the losses every few steps
+    RUN/scores.csv         one row a validation
+    RUN/samples/NNNN.png   image, label and prediction of some validation tiles
+    RUN/last.ckpt          what --resume goes on from
+    RUN/best.ckpt          the weights with the highest validation IoU
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from geofootprint.config import TrainConfig, to_toml
+from geofootprint.errors import MissingFileError, OutputError
+from geofootprint.output import atomic_path
+
+__all__ = ["RunFolder"]
+
+PARTS = ("config.toml", "losses.csv", "scores.csv", "samples", "best.ckpt")
+
+
+class RunFolder:
+    """Paths of a run, and its tables.
+
+    Parameters
+    ----------
+    path : path
+
+    Attributes
+    ----------
+    path, last, best : pathlib.Path
+        The folder and its checkpoints.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.last = self.path / "last.ckpt"
+        self.best = self.path / "best.ckpt"
+
+    def check(self, *, resume: bool) -> None:
+        """Refuse a folder that cannot become a run, or is none to resume, before any work is done.
+
+        Raises
+        ------
+        MissingFileError, OutputError
+        """
+        if resume and not self.last.is_file():
+            raise MissingFileError(f"{self.last} does not exist; leave --resume out to begin a run in {self.path}.")
+        if resume:
+            return
+        if self.last.exists():
+            raise OutputError(f"{self.path} already holds a run; go on with it by --resume, or choose another folder.")
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file; give the name of a folder for the run.")
+        # What a run leaves that was killed before its first checkpoint may go.
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "config.toml").is_file():
+            raise OutputError(f"{self.path} is not a run and not empty; choose another folder for the run.")
+
+    @contextmanager
+    def opened(self, config: TrainConfig, *, step: int, validated: int) -> Iterator[None]:
+        """Make the folder, or take it up again; should no checkpoint come of it, what was made goes again.
+
+        Parameters
+        ----------
+        config : TrainConfig
+        step, validated : int
+            Steps done, and the one of the last validation; rows of later ones are from a part of the run that was lost.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be made or written to.
+        """
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            with self._writing():
+                self._make(config, step, validated)
+            yield
+        except BaseException:
+            if not self.last.exists():
+                self._remove(missing)
+            raise
+
+    def _make(self, config: TrainConfig, step: int, validated: int) -> None:
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        for leftover in self.path.glob(".*.ckpt"):  # of a process that was killed while it saved
+            leftover.unlink()
+        with atomic_path(self.path / "config.toml") as temporary:
+            temporary.write_text(to_toml(config), encoding="utf-8")
+        self._keep_rows("losses.csv", step)
+        self._keep_rows("scores.csv", validated)
+
+    def _remove(self, missing: list[Path]) -> None:
+        for name in PARTS:
+            part = self.path / name
+            with suppress(OSError):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add a row to one of the tables.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        path = self.path / name
+        with self._writing():
+            new = not path.exists()
+            with open(path, "a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+
+    def _keep_rows(self, name: str, step: int) -> None:
+        path = self.path / name
+        if not path.exists():
+            return
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or ["step"]
+            whole = [row for row in reader if None not in row.values()]  # the last may be cut short
+        rows = [row for row in whole if int(row["step"]) <= step]
+        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=names)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}; choose another folder.") from error
+
+    def sample(self, epoch: int) -> Path:
+        """Return the path of the pictures of a validation."""
+        return self.path / "samples" / f"{epoch:04d}.png"

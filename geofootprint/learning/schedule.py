@@ -1,0 +1,95 @@
+"""Where a run stands, how long it is, and how fast it learns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from geofootprint.config import TrainConfig
+
+__all__ = ["Counters", "Schedule"]
+
+WARM_UP = 100
+"""Steps in which the learning rate rises to its highest."""
+
+LEAST_RATE = 0.01
+"""Share of the highest learning rate at which a cosine ends."""
+
+LEAST_CROPS = 1000
+"""Crops of an epoch of a small dataset."""
+
+
+@dataclass
+class Counters:
+    """Where a run stands; all of it is in a checkpoint.
+
+    Attributes
+    ----------
+    step, epoch : int
+        Training steps and validations done.
+    elapsed : float
+        Seconds of all parts of the run.
+    best_iou, best_f1, best_threshold : float
+        Of the best validation.
+    validated : int
+        The step of the last validation.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    elapsed: float = 0.0
+    best_iou: float = -1.0
+    best_f1: float = 0.0
+    best_threshold: float = 0.5
+    validated: int = 0
+
+
+class Schedule:
+    """The length of a run, by steps or by the clock, and what depends on the share of it that is done.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    pixels : int
+        Of the training tiles.
+    """
+
+    def __init__(self, config: TrainConfig, pixels: int) -> None:
+        crops = config.data.crops_per_epoch or max(LEAST_CROPS, pixels // config.data.patch**2)
+        self.steps_per_epoch = max(1, crops // config.data.batch)
+        self._steps = config.epochs * self.steps_per_epoch
+        self._seconds = config.minutes * 60
+        self._config = config
+
+    def done(self, counters: Counters) -> tuple[int, int]:
+        """Return how much of the run is done, and all of it: in steps or, by the clock, in seconds."""
+        if self._seconds:
+            return round(min(counters.elapsed, self._seconds)), round(self._seconds)
+        return min(counters.step, self._steps), self._steps
+
+    def share(self, counters: Counters) -> float:
+        """Return the share of the run that is done, from 0 to 1."""
+        done = counters.elapsed / self._seconds if self._seconds else counters.step / self._steps
+        return min(1.0, done)
+
+    def is_over(self, counters: Counters) -> bool:
+        """Return whether the run's length is reached."""
+        return self.share(counters) >= 1
+
+    def is_validation_due(self, counters: Counters) -> bool:
+        """Return whether a validation comes before the next step: at an epoch's end, and at the run's."""
+        ends_epoch = counters.step % self.steps_per_epoch == 0
+        return counters.step > counters.validated and (ends_epoch or self.is_over(counters))
+
+    def rate(self, counters: Counters) -> float:
+        """Return the learning rate's share of its highest."""
+        share = self.share(counters)
+        if self._config.optimizer.schedule == "linear":
+            return min(1.0, 2 * (1 - share))
+        warm = min(1.0, (counters.step + 1) / WARM_UP)
+        return warm * max(LEAST_RATE, 0.5 * (1 + math.cos(math.pi * share)))
+
+    def is_adversarial(self, counters: Counters) -> bool:
+        """Return whether the discriminator has set in."""
+        loss = self._config.loss
+        return loss.adversarial > 0 and self.share(counters) >= loss.adversarial_start

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+
+pytest.importorskip("torch", reason="needs geofootprint[train]")
+
+from geofootprint.errors import DatasetError, MissingFileError, OptionError, RasterError
+from geofootprint.learning.dataset import is_building, read_tiles
+
+
+@pytest.fixture
+def copied(dataset: Path, tmp_path: Path) -> Path:
+    """Return a dataset that the test may damage."""
+    shutil.copytree(dataset, tmp_path / "tiles")
+    return tmp_path / "tiles"
+
+
+def change_info(folder: Path, **changes: object) -> None:
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def labels_of(folder: Path, split: str) -> list[Path]:
+    index = gpd.read_parquet(folder / "index.parquet")
+    return [folder / name for name in index.loc[index["split"] == split, "label"]]
+
+
+def overwrite(path: Path, value: int) -> None:
+    with rasterio.open(path, "r+") as label:
+        label.write(np.full(label.shape, value, np.uint8), 1)
+
+
+def test_tiles_of_a_split(dataset: Path) -> None:
+    tiles = read_tiles([(dataset, 1.0)], "train")
+    assert (tiles.bands, len(tiles.tiles)) == (3, len(labels_of(dataset, "train")))
+    assert tiles.gsd == pytest.approx(0.15, rel=0.01)
+    assert tiles.pixels == 64 * 64 * len(tiles.tiles)
+    assert [Path(source).name for source in tiles.sources] == ["town.tif"]
+    for tile in tiles.tiles:
+        assert tile.image.shape == (64, 64, 3)
+        # Houses are 120 brighter than the brightest ground.
+        assert np.array_equal(tile.image.min(axis=2) >= 120, is_building(tile.label))
+
+
+def test_splits_share_no_tile(dataset: Path) -> None:
+    splits = [read_tiles([(dataset, 1.0)], split).tiles for split in ("train", "val", "test")]
+    images = [tile.image.tobytes() for tiles in splits for tile in tiles]
+    assert len(set(images)) == len(images) == 25
+
+
+def test_buildings_and_valid_pixels_are_drawn_more_often(copied: Path) -> None:
+    first, second, third = labels_of(copied, "train")[:3]
+    overwrite(first, 0)
+    overwrite(second, 1)
+    overwrite(third, 255)
+    weights = [tile.weight for tile in read_tiles([(copied, 2.0)], "train").tiles]
+    assert weights[:3] == pytest.approx([2 * 4096 * 0.25, 2 * 4096, 0])
+
+
+def test_several_datasets(dataset: Path, make_dataset: Callable[..., Path]) -> None:
+    other = make_dataset(side=256)
+    tiles = read_tiles([(dataset, 1.0), (other, 0.5)], "train")
+    assert len(tiles.tiles) == len(labels_of(dataset, "train")) + len(labels_of(other, "train"))
+    assert len(tiles.sources) == 2
+    assert tiles.tiles[-1].weight == pytest.approx(read_tiles([(other, 1.0)], "train").tiles[-1].weight / 2)
+
+
+def test_bands_differ(dataset: Path, make_dataset: Callable[..., Path]) -> None:
+    with pytest.raises(DatasetError, match="has bands 4, but .* has 3; train on datasets of one kind"):
+        read_tiles([(dataset, 1.0), (make_dataset(bands=4), 1.0)], "train")
+
+
+def test_gsds_differ(dataset: Path, copied: Path) -> None:
+    change_info(copied, gsd=0.3)
+    with pytest.raises(DatasetError, match=r"has 0.3 m per pixel, but .* has 0.15 m; tile both with one --gsd"):
+        read_tiles([(dataset, 1.0), (copied, 1.0)], "train")
+
+
+def test_other_types_are_refused(copied: Path) -> None:
+    change_info(copied, dtype="uint16")
+    with pytest.raises(DatasetError, match="holds uint16 images; convert"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
+def test_weights_must_be_positive(dataset: Path, weight: float) -> None:
+    with pytest.raises(OptionError, match="weight of .* must be more than 0"):
+        read_tiles([(dataset, weight)], "train")
+
+
+def test_missing_folder_and_folder_that_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="none does not exist"):
+        read_tiles([(tmp_path / "none", 1.0)], "train")
+    with pytest.raises(DatasetError, match=r"is not a dataset: its dataset\.json is missing or damaged"):
+        read_tiles([(tmp_path, 1.0)], "train")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": 1}'])
+def test_damaged_description(copied: Path, text: str) -> None:
+    (copied / "dataset.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"dataset\.json is missing or damaged"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_newer_dataset(copied: Path) -> None:
+    change_info(copied, schema=99)
+    with pytest.raises(DatasetError, match="newer geofootprint"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_damaged_index(copied: Path) -> None:
+    (copied / "index.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"index\.parquet is missing or damaged"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_empty_split(make_dataset: Callable[..., Path]) -> None:
+    folder = make_dataset(split=(1.0, 0.0, 0.0))
+    with pytest.raises(DatasetError, match="no tile is in the split 'val'; tile again with a larger share"):
+        read_tiles([(folder, 1.0)], "val")
+
+
+def test_no_buildings(copied: Path) -> None:
+    for path in labels_of(copied, "train"):
+        overwrite(path, 0)
+    with pytest.raises(DatasetError, match="no tile of the split 'train' shows a building"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_unknown_labels(copied: Path) -> None:
+    path = labels_of(copied, "train")[0]
+    overwrite(path, 7)
+    with pytest.raises(DatasetError, match=rf"{path.name} has labels of unknown value \(7\); known are 0"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_label_of_another_place(copied: Path) -> None:
+    one, other = labels_of(copied, "train")[:2]
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(DatasetError, match="and its label lie on different grids"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_missing_and_truncated_tile(copied: Path) -> None:
+    path = labels_of(copied, "train")[0]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RasterError, match=path.name):
+        read_tiles([(copied, 1.0)], "train")
+    path.unlink()
+    with pytest.raises(MissingFileError, match=path.name):
+        read_tiles([(copied, 1.0)], "train")

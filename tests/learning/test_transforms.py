@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch", reason="needs geofootprint[train]")
+
+from geofootprint.labels import NODATA
+from geofootprint.learning.transforms import jitter_colours, random_crop
+
+Pixels = NDArray[np.uint8]
+
+
+def addresses(height: int, width: int) -> tuple[Pixels, Pixels]:
+    """Return an image that tells each pixel's row and column, and a label that follows from them."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    image = np.stack([rows, columns, rows ^ columns], axis=-1)
+    return image, label_of(image)
+
+
+def label_of(image: Pixels) -> Pixels:
+    return np.asarray((image[..., 0].astype(int) * 7 + image[..., 1].astype(int) * 3) % 3, np.uint8)
+
+
+def crop(image: Pixels, label: Pixels, seed: int, **options: Any) -> tuple[Pixels, Pixels]:
+    told = {"patch": 32, "scale": (1.0, 1.0), "rotation": 0.0, **options}
+    return random_crop(image, label, np.random.default_rng(seed), **told)
+
+
+def symmetries(array: Pixels) -> list[Pixels]:
+    turned = [np.rot90(array, turns) for turns in range(4)]
+    return [*turned, *(np.flip(each, axis=1) for each in turned)]
+
+
+def test_a_crop_of_the_whole_source_is_the_source() -> None:
+    image, label = addresses(32, 32)
+    crops = [crop(image, label, seed, quarter_turns=False) for seed in range(10)]
+    upright = [(i, lab) for i, lab in crops if np.array_equal(i, image)]
+    assert upright
+    assert all(np.array_equal(lab, label) for _, lab in upright)
+    mirrored = [(i, lab) for i, lab in crops if np.array_equal(i, image[:, ::-1])]
+    assert all(np.array_equal(lab, label[:, ::-1]) for _, lab in mirrored)
+    assert len(upright) + len(mirrored) == 10
+
+
+def test_eight_symmetries_keep_label_on_image_to_the_pixel() -> None:
+    image, label = addresses(32, 32)
+    seen = set()
+    for seed in range(100):
+        cut, cut_label = crop(image, label, seed)
+        assert np.array_equal(cut_label, label_of(cut))
+        matches = [number for number, each in enumerate(symmetries(image)) if np.array_equal(each, cut)]
+        assert len(matches) == 1
+        seen.add(matches[0])
+    assert seen == set(range(8))
+
+
+@pytest.mark.parametrize("size", [(80, 61), (33, 32)])
+def test_crops_within_a_larger_source_copy_pixels(size: tuple[int, int]) -> None:
+    image, label = addresses(*size)
+    corners = set()
+    for seed in range(50):
+        cut, cut_label = crop(image, label, seed)
+        assert np.array_equal(cut_label, label_of(cut))
+        assert np.array_equal(cut[..., 2], cut[..., 0] ^ cut[..., 1])  # no pixel is mixed from others
+        assert len(np.unique(cut[..., 0])) == len(np.unique(cut[..., 1])) == 32
+        corners.add((int(cut[..., 0].min()), int(cut[..., 1].min())))
+    assert len(corners) > 1
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.2, 1.3, 2.0, 3.0])
+@pytest.mark.parametrize("rotation", [0.0, 1.0])
+def test_label_lies_on_image_at_any_scale_and_angle(scale: float, rotation: float) -> None:
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    image = np.stack([ramp, ramp.T, ramp], axis=-1)
+    for axis, label in ((0, ramp), (1, np.ascontiguousarray(ramp.T))):
+        for seed in range(8):
+            cut, cut_label = crop(image, label, seed, scale=(scale, scale), rotation=rotation)
+            apart = cut[..., axis].astype(float) - cut_label
+            assert np.abs(apart).max() <= 1.001  # half a pixel of the nearest label, half a level of rounding
+            assert abs(apart.mean()) < 0.3, "shifted against each other"
+    # Over all of them: rounding goes either way.
+
+
+def test_half_a_pixel_would_be_seen() -> None:
+    # The mean over many crops is sharper than that of one: a shift of half a source pixel is far outside.
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    image = np.stack([ramp] * 3, axis=-1)
+    apart = []
+    for seed in range(200):
+        cut, cut_label = crop(image, ramp, seed, scale=(1.9, 2.0), rotation=0.0, quarter_turns=False)
+        apart.append(float((cut[..., 0].astype(float) - cut_label).mean()))
+    assert abs(np.mean(apart)) < 0.05
+
+
+def test_scale_is_source_pixels_to_a_crops_pixel() -> None:
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    image = np.stack([ramp] * 3, axis=-1)
+    cut, _ = crop(image, ramp, 1, scale=(2.0, 2.0), quarter_turns=False)
+    steps = np.abs(np.diff(cut[0, :, 0].astype(int)))
+    assert steps.mean() == pytest.approx(2, abs=0.05)
+
+
+def test_nothing_is_known_beyond_the_source() -> None:
+    image, label = addresses(16, 16)
+    cut, cut_label = crop(image, label, 0)
+    assert (cut_label != NODATA).sum() == 16 * 16
+    inside = cut_label[8:24, 8:24]
+    assert np.array_equal(inside, label_of(cut)[8:24, 8:24])
+    assert (np.delete(cut_label, np.s_[8:24], axis=0) == NODATA).all()
+
+
+def test_nodata_stays_nodata() -> None:
+    image, label = addresses(64, 64)
+    label[:, 20:] = NODATA
+    for seed in range(5):
+        cut, cut_label = crop(image, label, seed)
+        assert np.array_equal(cut_label == NODATA, cut[..., 1] >= 20)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 6])
+def test_any_number_of_bands(bands: int) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (50, 50, bands)).astype(np.uint8)
+    label = np.zeros((50, 50), np.uint8)
+    for scale in (1.0, 2.0):
+        cut, _ = crop(image, label, 0, scale=(scale, scale), rotation=1.0)
+        assert cut.shape == (32, 32, bands)
+        assert jitter_colours(cut, np.random.default_rng(0), strength=1.0).shape == (32, 32, bands)
+
+
+def test_the_seed_decides() -> None:
+    image, label = addresses(80, 80)
+    options = {"scale": (0.7, 1.5), "rotation": 0.5}
+    assert np.array_equal(crop(image, label, 3, **options)[0], crop(image, label, 3, **options)[0])
+    assert not np.array_equal(crop(image, label, 3, **options)[0], crop(image, label, 4, **options)[0])
+
+
+def test_colours_of_strength_0_stay() -> None:
+    image, _ = addresses(32, 32)
+    assert np.array_equal(jitter_colours(image, np.random.default_rng(0), strength=0), image)
+
+
+def test_colours_are_seeded_and_leave_the_source() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    before = image.copy()
+    changed = [jitter_colours(image, np.random.default_rng(seed), strength=1.0) for seed in range(20)]
+    again = [jitter_colours(image, np.random.default_rng(seed), strength=1.0) for seed in range(20)]
+    assert np.array_equal(image, before)
+    assert all(np.array_equal(one, other) for one, other in zip(changed, again, strict=True))
+    assert len({one.tobytes() for one in changed}) == 20
+    assert {one.dtype for one in changed} == {np.dtype(np.uint8)}
+
+
+def test_jpeg_keeps_the_order_of_bands() -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 200
+    for seed in range(30):
+        changed = jitter_colours(red, np.random.default_rng(seed), strength=0.3)
+        assert changed[..., 0].mean() > changed[..., 2].mean() + 50
