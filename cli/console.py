@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -181,32 +182,32 @@ def run_at_edge(call: Callable[[], Any], ctx: click.Context) -> Any:
 
     The one place where every exception is caught: beyond it is the user.
     """
-    def give_up(text: str, code: int) -> None:
-        console = _console_of(ctx)
-        console.fail(text, code)
-        if console.verbose and code != 130:
-            import traceback
-
-            traceback.print_exc()
-        ctx.exit(code)
-
     try:
         return call()
     except click.exceptions.Exit:
         raise
-    except click.ClickException as error:
-        if ctx.params.get("progress_style") == "json":
-            give_up(error.format_message(), 2)
-        raise
-    except Cancelled as error:
-        give_up(str(error), 130)
-    except (KeyboardInterrupt, click.Abort):
-        give_up("Cancelled; nothing was written.", 130)
-    except GeofootprintError as error:
-        give_up(str(error), 2)
-    except Exception as error:  # noqa: BLE001
-        defect = "This is a defect of geofootprint; run again with -v and report it."
-        give_up(f"{type(error).__name__}: {error}. {defect}", 1)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+        if isinstance(error, click.ClickException) and ctx.params.get("progress_style") != "json":
+            raise  # click shows the usage with it
+        text, code = _explain(error)
+        console = _console_of(ctx)
+        console.fail(text, code)
+        if console.verbose and code != 130:
+            traceback.print_exception(error)
+        ctx.exit(code)
     finally:
         if isinstance(ctx.obj, Console):
             ctx.obj.close()
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return the sentence and the exit code for an exception."""
+    if isinstance(error, Cancelled):
+        return str(error), 130
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "Cancelled; nothing was written.", 130
+    if isinstance(error, click.ClickException):
+        return error.format_message(), 2
+    if isinstance(error, GeofootprintError):
+        return str(error), 2
+    return f"{type(error).__name__}: {error}. This is a defect of geofootprint; run again with -v and report it.", 1

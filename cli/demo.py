@@ -11,9 +11,9 @@ from .console import Console
 from .options import given, json_option, model_option
 
 
-@click.command("demo", epilog="Example: geofootprint demo -o demo --seed 7")
+@click.command("demo", epilog="Example: geofootprint demo -o demo --seed 3")
 @click.option("-o", "--out", type=click.Path(), help="Folder for what is made.  [default: geofootprint-demo]")
-@click.option("--seed", type=int, help="Another number, another place.  [default: 3]")
+@click.option("--seed", type=int, help="Another number, another place.  [default: 7]")
 @click.option("--size", type=int, metavar="PX", help="Sides of the image; a pixel is 0.15 m.  [default: 1024]")
 @click.option(
     "--style", help="suburb, old_town, dense, town_edge, tropical, rural or industrial.  [default: suburb]"

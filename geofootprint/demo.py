@@ -64,7 +64,7 @@ class DemoResult:
 def demo(
     out: str | os.PathLike[str] = "geofootprint-demo",
     *,
-    seed: int = 3,
+    seed: int = 7,
     size: int = 1024,
     style: str = "suburb",
     model: str | os.PathLike[str] | Model | None = None,

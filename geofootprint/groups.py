@@ -124,10 +124,8 @@ class Walk:
         self.any_valid = self.any_valid or bool(valid.any())
         groups, boxes, sizes = group_near(mask)
         waiting = self._wait(groups, boxes, top, left)
-        large = sizes >= self._rule.min_size / 2
-        for group in range(1, len(boxes)):
-            if waiting[group] >= 0 or not large[group]:
-                continue
+        sizes[0] = 0
+        for group in np.flatnonzero((waiting < 0) & (sizes >= max(1.0, self._rule.min_size / 2))):
             box = boxes[group]
             part = _with_margin(box)
             own = _own(mask[part], groups[box[0] : box[2], box[1] : box[3]] == group)

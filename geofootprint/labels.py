@@ -306,6 +306,8 @@ def rasterize_labels(
     """
     _check_options(scheme, contour_width)
     paths = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if not paths:
+        raise OptionError("No image is given; name at least one raster.")
     is_file = Path(out).suffix.lower() in (".tif", ".tiff")
     if is_file != (len(paths) == 1):
         wanted = "a .tif file for one image" if len(paths) == 1 else "a folder for several images"

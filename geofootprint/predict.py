@@ -6,7 +6,7 @@ weights, so a pixel's result is the same, to the bit, whichever window is asked 
 
 from __future__ import annotations
 
-import math
+import json
 import os
 import time
 from collections import OrderedDict
@@ -16,7 +16,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import rasterio
 import shapely
@@ -24,9 +23,11 @@ from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 from rasterio.windows import Window
 
-from geofootprint.errors import OptionError, RasterError, VectorError
+from geofootprint.area import find_area, widen, window_of
+from geofootprint.errors import RasterError
 from geofootprint.model import Model, load_model
 from geofootprint.patches import WEIGHT_BITS, PatchAxis, mirror_axis
+from geofootprint.probabilities import MODEL_TAG
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import (
     Grid,
@@ -37,7 +38,6 @@ from geofootprint.raster import (
     read_grid,
     require_folder,
 )
-from geofootprint.vector import read_area
 
 __all__ = [
     "MODEL_TAG",
@@ -46,9 +46,6 @@ __all__ = [
     "predict",
     "predict_window",
 ]
-
-MODEL_TAG = "GEOFOOTPRINT_MODEL"
-"""Tag of a probability raster that holds what its model says of itself, as JSON."""
 
 BLOCK_STRIDES = 8
 """A block is one stride high, so that only one row of patches must be kept, and this many strides wide."""
@@ -293,6 +290,7 @@ def predict(
     model: str | os.PathLike[str] | Model | None = None,
     aoi: str | os.PathLike[str] | None = None,
     bounds: tuple[float, float, float, float] | None = None,
+    margin: float = 0.0,
     tta: bool = False,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -314,6 +312,8 @@ def predict(
         Polygons; only pixels with their centre inside are predicted.
     bounds : (west, south, east, north), optional
         In the image's CRS; likewise.
+    margin : float
+        Metres around that area which are predicted too.
     tta : bool
         Average over eight turned and mirrored versions of each patch, in eight times the time.
     device : {"auto", "cpu", "cuda"}
@@ -330,8 +330,8 @@ def predict(
     info = network.info
     _check_gsd(image, network, progress)
     with open_image(image, gsd=info.gsd, count=info.bands, progress=progress) as reader:
-        area = _find_area(image, reader.grid, aoi, bounds)
-        window = _window_of(area, reader.grid)
+        area = widen(find_area(image, reader.grid, aoi=aoi, bounds=bounds), reader.grid, margin)
+        window = window_of(area, reader.grid)
         predictor = Predictor(reader, network, area=area, tta=tta, progress=progress)
         valid_pixels = _write(predictor, window, out)
     return PredictResult(
@@ -355,51 +355,6 @@ def _check_gsd(image: str | os.PathLike[str], model: Model, progress: Progress) 
             f"{os.fspath(image)} has {gsd:.2f} m per pixel, but the model {model.info.name} was trained for "
             f"{finest:g} to {coarsest:g} m; expect poor outlines."
         )
-
-
-def _find_area(
-    image: str | os.PathLike[str],
-    grid: Grid,
-    aoi: str | os.PathLike[str] | None,
-    bounds: tuple[float, float, float, float] | None,
-) -> Any:
-    """Return the area asked for in the grid's CRS, or None for all; it meets the grid."""
-    area, extent = None, shapely.box(*grid.bounds)
-    if bounds is not None:
-        area = _box(image, grid, bounds)
-        if area.intersection(extent).area == 0:
-            raise OptionError(f"The bounds {bounds} miss {os.fspath(image)}; give them in the image's CRS.")
-    if aoi is not None:
-        polygons = read_area(aoi, grid.crs)
-        area = polygons if area is None else area.intersection(polygons)
-        if area.intersection(extent).area == 0:
-            raise VectorError(f"{os.fspath(aoi)} misses {os.fspath(image)}; give an area that lies on it.")
-    return area
-
-
-def _box(image: str | os.PathLike[str], grid: Grid, bounds: tuple[float, float, float, float]) -> Any:
-    """Return bounds in the image's own CRS as a polygon in the grid's."""
-    west, south, east, north = bounds
-    if not (west < east and south < north and all(map(math.isfinite, bounds))):
-        raise OptionError(f"The bounds {bounds} are not west south east north; give them in this order.")
-    with open_raster(image) as dataset:
-        box = gpd.GeoSeries([shapely.box(*bounds)], crs=dataset.crs)
-        if dataset.crs != grid.crs:
-            # Straight edges in one CRS are curves in the other.
-            box = box.segmentize(max(east - west, north - south) / 32).to_crs(grid.crs)
-    return box.iloc[0]
-
-
-def _window_of(area: Any, grid: Grid) -> Window:
-    """Return the pixels around an area, cut to the grid."""
-    if area is None:
-        return Window(0, 0, grid.width, grid.height)
-    west, south, east, north = area.bounds
-    left, top = ~grid.transform * (west, north)
-    right, bottom = ~grid.transform * (east, south)
-    left, top = max(0, math.floor(left)), max(0, math.floor(top))
-    right, bottom = min(grid.width, math.ceil(right)), min(grid.height, math.ceil(bottom))
-    return Window(left, top, max(1, right - left), max(1, bottom - top))
 
 
 def _blocks(window: Window, stride: int) -> Iterator[Window]:
@@ -426,7 +381,9 @@ def _write(predictor: Predictor, window: Window, out: str | os.PathLike[str]) ->
         create_geotiff(out, predictor.grid.crop(window), count=len(info.classes), sparse_ok=True) as dataset,
     ):
         dataset.descriptions = info.classes
-        dataset.update_tags(**{MODEL_TAG: info.to_json()})
+        # The model file cannot hold its own hash; what comes of it can.
+        told = json.loads(info.to_json()) | {"sha256": info.sha256}
+        dataset.update_tags(**{MODEL_TAG: json.dumps(told)})
         for block in _blocks(window, predictor.stride):
             probabilities, valid = predictor.predict_window(block)
             offset = block.col_off - window.col_off, block.row_off - window.row_off

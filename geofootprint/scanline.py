@@ -89,7 +89,7 @@ def _cross_rows(
     # In GDAL's order of operations: another rounds a few crossings to the other side of a pixel's centre.
     crossing = (at + 0.5 - y1) * (x2 - x1) / (y2 - y1) + x1
     pixel = np.clip(np.floor(crossing + 0.5) - column, 0, width).astype(np.int64)
-    key = ((number[edge] << BITS) + (at - row) << BITS) + pixel
+    key: NDArray[np.int64] = ((number[edge] << BITS) + (at - row) << BITS) + pixel
     key.sort()
     return key
 

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import geopandas as gpd
 import numpy as np
-import shapely
-from rasterio.windows import Window, from_bounds
+from rasterio.crs import CRS
 
 from geofootprint._version import __version__
-from geofootprint.errors import OptionError, VectorError
+from geofootprint.area import find_area, widen, window_of
 from geofootprint.model import Model, load_model
 from geofootprint.predict import Predictor, predict
 from geofootprint.progress import SILENT, Progress
-from geofootprint.raster import Grid, open_image, open_raster, read_grid
-from geofootprint.vector import clean_polygons, read_area, require_format, write_footprints
+from geofootprint.raster import open_image, open_raster, read_grid
+from geofootprint.vector import require_format, write_footprints
 from geofootprint.vectorize import check_options, model_label, read_outlines
 
 __all__ = ["SegmentPlan", "SegmentResult", "plan_segment", "segment"]
 
 MARGIN = 50.0
 """Metres around the area asked for that are predicted too, so that buildings on its edge come out whole."""
+
+
+class _Where(TypedDict):
+    aoi: str | os.PathLike[str] | None
+    bounds: tuple[float, float, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -142,19 +145,22 @@ def segment(
     started = time.monotonic()
     target = require_format(out)
     check_options(threshold=threshold, min_area=min_area, outline=outline)
-    area = _find_area(image, aoi=aoi, bounds=bounds)
+    crs = _crs_of(image)
     network = model if isinstance(model, Model) else load_model(model, device=device)
-    level = network.info.threshold if threshold is None else threshold
+    info = network.info
+    level = info.threshold if threshold is None else threshold
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
         probabilities = Path(folder) / "probabilities.tif"
-        around = _write_with_margin(area, Path(folder) / "area.gpkg")
-        predict(image, probabilities, model=network, aoi=around, tta=tta, progress=progress)
+        where: _Where = {"aoi": aoi, "bounds": bounds}
+        predict(image, probabilities, model=network, margin=MARGIN, tta=tta, progress=progress, **where)
         footprints, _ = read_outlines(
             probabilities, threshold=level, min_area=min_area, outline=outline, progress=progress
         )
-    footprints = _choose(footprints, image, area)
+        with open_raster(probabilities) as dataset:
+            area = find_area(image, read_grid(dataset, str(probabilities)), **where)
+    footprints = _choose(footprints, area, crs)
     footprints["source"] = Path(image).name
-    footprints["model"] = model_label(network.info.name, network.info.sha256)
+    footprints["model"] = model_label(info.name, info.sha256)
     if footprints.empty:
         progress.warn(f"No building was found in {os.fspath(image)}; the layer written is empty.")
     options = {"threshold": level, "min_area": min_area, "outline": outline, "tta": tta, "bounds": bounds}
@@ -165,7 +171,7 @@ def segment(
         count=len(footprints),
         area_m2=round(float(footprints["area_m2"].sum()), 2),
         threshold=level,
-        model=model_label(network.info.name, network.info.sha256),
+        model=model_label(info.name, info.sha256),
         seconds=round(time.monotonic() - started, 3),
     )
 
@@ -197,15 +203,14 @@ def plan_segment(
     """
     target = require_format(out)
     check_options(threshold=threshold, min_area=min_area, outline=outline)
-    area = _find_area(image, aoi=aoi, bounds=bounds)
+    _crs_of(image)
     network = model if isinstance(model, Model) else load_model(model, device=device)
     info = network.info
     with open_image(image, gsd=info.gsd, count=info.bands, progress=progress) as reader:
-        predictor = Predictor(reader, network, tta=tta)
         grid = reader.grid
-        window = Window(0, 0, grid.width, grid.height)
-        if area is not None:
-            window = _window_around(area.to_crs(grid.crs), grid)
+        area = find_area(image, grid, aoi=aoi, bounds=bounds)
+        window = window_of(widen(area, grid, MARGIN), grid)
+        predictor = Predictor(reader, network, tta=tta)
         return SegmentPlan(
             out=str(target),
             crs=grid.crs.to_string(),
@@ -220,62 +225,18 @@ def plan_segment(
         )
 
 
-def _find_area(
-    image: str | os.PathLike[str],
-    *,
-    aoi: str | os.PathLike[str] | None,
-    bounds: tuple[float, float, float, float] | None,
-) -> gpd.GeoSeries | None:
-    """Return the area asked for as one geometry in the image's CRS, or None for all; it meets the image."""
+def _crs_of(image: str | os.PathLike[str]) -> CRS:
+    """Return the CRS of an image, and fail before a model is loaded if there is none."""
     with open_raster(image) as dataset:
-        grid = read_grid(dataset, os.fspath(image))
-    area = extent = shapely.box(*grid.bounds)
-    if bounds is not None:
-        west, south, east, north = bounds
-        if not (west < east and south < north and all(map(math.isfinite, bounds))):
-            raise OptionError(f"The bounds {bounds} are not west south east north; give them in this order.")
-        area = shapely.box(*bounds)
-        if area.intersection(extent).area == 0:
-            raise OptionError(f"The bounds {bounds} miss {os.fspath(image)}; give them in the image's CRS.")
-    if aoi is not None:
-        area = area.intersection(read_area(aoi, grid.crs))
-        if area.intersection(extent).area == 0:
-            raise VectorError(f"{os.fspath(aoi)} misses {os.fspath(image)}; give an area that lies on it.")
-    return None if area is extent else gpd.GeoSeries([area], crs=grid.crs)
+        return read_grid(dataset, os.fspath(image)).crs
 
 
-def _with_margin(area: gpd.GeoSeries) -> gpd.GeoSeries:
-    return area.to_crs(area.estimate_utm_crs()).buffer(MARGIN).to_crs(area.crs)
-
-
-def _write_with_margin(area: gpd.GeoSeries | None, path: Path) -> Path | None:
-    if area is None:
-        return None
-    polygons = clean_polygons(_with_margin(area).to_numpy())
-    write_footprints(gpd.GeoDataFrame(geometry=polygons, crs=area.crs), path)
-    return path
-
-
-def _window_around(area: gpd.GeoSeries, grid: Grid) -> Window:
-    """Return the pixels that an area and its margin touch."""
-    around = from_bounds(*_with_margin(area).total_bounds, transform=grid.transform)
-    whole = around.round_offsets(op="floor").round_lengths(op="ceil")
-    return whole.intersection(Window(0, 0, grid.width, grid.height))
-
-
-def _choose(
-    footprints: gpd.GeoDataFrame, image: str | os.PathLike[str], area: gpd.GeoSeries | None
-) -> gpd.GeoDataFrame:
-    """Bring footprints to the image's CRS and keep those whose representative point lies in the area."""
-    with open_raster(image) as dataset:
-        crs = dataset.crs
-    if footprints.crs != crs:
-        footprints = footprints.to_crs(crs)
+def _choose(footprints: gpd.GeoDataFrame, area: Any, crs: CRS) -> gpd.GeoDataFrame:
+    """Keep the footprints whose representative point lies in the area, and bring them to the image's CRS."""
     if area is not None:
-        inside = footprints.representative_point().intersects(area.iloc[0])
-        footprints = footprints[inside].reset_index(drop=True)
+        footprints = footprints[footprints.representative_point().intersects(area)].reset_index(drop=True)
         footprints["id"] = np.arange(1, len(footprints) + 1)
-    return footprints
+    return footprints if footprints.crs == crs else footprints.to_crs(crs)
 
 
 def _describe(

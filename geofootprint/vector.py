@@ -140,8 +140,11 @@ def _read_frame(
         layer = _choose_layer(name)
         about = pyogrio.read_info(name, layer=layer, force_feature_count=True)
         near = None if bounds is None or about["crs"] is None else _bounds_in(bounds, crs, about["crs"])
-        frame = pyogrio.read_dataframe(name, layer=layer, columns=columns, bbox=near, use_arrow=True)
-        return frame, int(about["features"])
+        frame = pyogrio.read_dataframe(
+            name, layer=layer, columns=columns, bbox=near, use_arrow=True, fid_as_index=near is not None
+        )
+        # A spatial index gives its own order, but where footprints overlap the file's decides which one shows.
+        return frame if near is None else frame.sort_index(), int(about["features"])
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, VectorError):
             raise
@@ -181,7 +184,7 @@ def _reproject(frame: gpd.GeoDataFrame, crs: Any, name: str, *, drop: bool) -> g
     """Return polygons in another CRS; those that have no place there are an error, unless they may be dropped."""
     moved = frame.to_crs(crs)
     placed = np.isfinite(moved.bounds.to_numpy()).all(axis=1)
-    if not placed.any() or not (drop or placed.all()):
+    if not placed.all() and not (drop and placed.any()):
         raise VectorError(
             f"{name} has coordinates outside the CRS that it states, {frame.crs.to_string()}; "
             "assign the one it was made in."
@@ -317,8 +320,12 @@ def write_footprints(
     ------
     OptionError, OutputError
         As of `require_format`, and when the disk is full.
+    VectorError
+        If the footprints have no CRS.
     """
     target = require_format(path)
+    if footprints.crs is None:
+        raise VectorError(f"The footprints for {target} have no coordinate reference system; set one with set_crs.")
     with _replacing(target) as temporary:
         try:
             _write(footprints, temporary, metadata or {})

@@ -34,12 +34,8 @@ def pyproject() -> dict[str, Any]:
 
 
 def test_listed_packages_are_the_folders() -> None:
-    folders = {
-        ".".join(file.parent.relative_to(ROOT).parts).replace("cli", "geofootprint_cli", 1) if file.parts[len(ROOT.parts)] == "cli"
-        else ".".join(file.parent.relative_to(ROOT).parts)
-        for top in ("geofootprint", "cli")
-        for file in (ROOT / top).rglob("__init__.py")
-    }
+    files = [file.relative_to(ROOT) for top in ("geofootprint", "cli") for file in (ROOT / top).rglob("__init__.py")]
+    folders = {".".join(["geofootprint_cli" if part == "cli" else part for part in file.parent.parts]) for file in files}
     assert set(pyproject()["tool"]["setuptools"]["packages"]) == folders
 
 

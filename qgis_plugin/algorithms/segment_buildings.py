@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qgis.core import (
     QgsFeature,
@@ -24,7 +24,6 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
     QgsVectorLayer,
 )
-from qgis.PyQt import sip
 
 from ..core.runner import EngineCancelled
 from .base import EngineAlgorithm, work_folder
@@ -133,17 +132,25 @@ class SegmentBuildings(EngineAlgorithm):
 
 def _set_style(destination: str, context: QgsProcessingContext) -> None:
     if context.willLoadLayerOnCompletion(destination):
-        style = BuildingStyle()
-        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(style)
-        # The context deletes it; until then nobody in Python holds it, so C++ has to.
-        sip.transferto(style, None)
+        context.layerToLoadOnCompletionDetails(destination).setPostProcessor(BuildingStyle.for_one_layer())
 
 
 class BuildingStyle(QgsProcessingLayerPostProcessorInterface):
     """Gives the loaded layer the look of buildings."""
+
+    _waiting: ClassVar[set[BuildingStyle]] = set()
+
+    @classmethod
+    def for_one_layer(cls) -> BuildingStyle:
+        """Return a new one: the context that it is given to deletes it."""
+        style = cls()
+        # QGIS keeps the part of it that is C++; what is Python would be gone before it is called.
+        cls._waiting.add(style)
+        return style
 
     def postProcessLayer(
         self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> None:
         layer.loadNamedStyle(STYLE)
         layer.triggerRepaint()
+        self._waiting.discard(self)

@@ -61,8 +61,10 @@ def make_town(folder: Path, *, bands: int, side: int) -> tuple[Path, Path]:
                 corners = [(column, row), (column + width, row), (column + width, row + height), (column, row + height)]
                 houses.append(shapely.Polygon([place * corner for corner in corners]))
     image, footprints = folder / "town.tif", folder / "town.gpkg"
-    profile = {"count": bands, "height": side, "width": side, "dtype": "uint8", "crs": "EPSG:25832", "transform": place}
-    with rasterio.open(image, "w", driver="GTiff", **profile) as dataset:
+    with rasterio.open(
+        image, "w", driver="GTiff", count=bands, height=side, width=side, dtype="uint8", crs="EPSG:25832",
+        transform=place, photometric="RGB" if bands == 3 else "MINISBLACK",
+    ) as dataset:
         dataset.write(pixels)
     gpd.GeoDataFrame(geometry=houses, crs="EPSG:25832").to_file(footprints)
     return image, footprints

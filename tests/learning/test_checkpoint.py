@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,30 +30,12 @@ class Dying(dict):
 save_checkpoint(sys.argv[1], {"step": 2, "weights": torch.zeros(1_000_000), "more": Dying()})
 """
 
-DISK_FULL = """
-import resource, signal, sys
-import torch
-from geofootprint.errors import OutputError
-from geofootprint.learning.checkpoint import save_checkpoint
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-try:
-    save_checkpoint(sys.argv[1], {"step": 2, "weights": torch.zeros(1_000_000)})
-except OutputError as error:
-    sys.exit(str(error))
-"""
-
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "last.ckpt"
     save_checkpoint(path, {"step": 1, "weights": torch.arange(1000.0)})
     return path
-
-
-def run(script: str, path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, timeout=120)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -72,15 +56,27 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_killed_while_saving_the_old_one_stays(saved: Path) -> None:
-    result = run(KILLED_WHILE_SAVING, saved)
+    command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(saved)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert load_checkpoint(saved)["step"] == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on a file's size")
+@contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """Let no file grow beyond a limit: what a full disk does, for this process alone."""
+    resource = pytest.importorskip("resource", reason="needs limits on a file's size")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_disk_full_the_old_one_stays_and_the_message_says_so(saved: Path) -> None:
-    result = run(DISK_FULL, saved)
-    assert result.stderr.strip() == f"{saved} cannot be written: File too large."
+    with small_files(100_000), pytest.raises(OutputError, match=r"last\.ckpt cannot be written: File too large\.$"):
+        save_checkpoint(saved, {"step": 2, "weights": torch.zeros(1_000_000)})
     assert load_checkpoint(saved)["step"] == 1
     assert [entry.name for entry in saved.parent.iterdir()] == ["last.ckpt"]
 

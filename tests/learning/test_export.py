@@ -25,13 +25,14 @@ CONFIG = to_dict(PRESETS["footprint"]) | {"generator": {"name": "unet", "width":
 
 
 def stir(network: nn.Module) -> nn.Module:
-    """Give batch normalisation statistics that matter."""
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_mean"):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.5)
-        if name.endswith("running_var"):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.1 + 0.02)
+    """Give batch normalisation the statistics of noise, and parameters that matter."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    with torch.no_grad():
+        network.train()(torch.rand(4, 3, 256, 256))
     return network.eval()
 
 
