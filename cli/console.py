@@ -159,7 +159,8 @@ class Console:
         self.close()
         if self.style == "json":
             self._emit("error", code=code, text=text)
-        click.secho(text if code == 130 else f"Error: {text}", err=True)
+        else:
+            click.secho(text if code == 130 else f"Error: {text}", err=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -186,7 +187,7 @@ def run_at_edge(call: Callable[[], Any], ctx: click.Context) -> Any:
         return call()
     except click.exceptions.Exit:
         raise
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+    except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, click.ClickException) and ctx.params.get("progress_style") != "json":
             raise  # click shows the usage with it
         text, code = _explain(error)

@@ -24,8 +24,8 @@ from .options import given, json_option, out_option
     help="Data it was trained on; may be repeated.  [default: the datasets' images]",
 )
 @click.option("--threshold", type=float, help="Probability from which a pixel is building.  [default: validation's best]")
-@click.option("--patch", type=int, help="Pixels of a patch's side at inference.  [default: 512]")
-@click.option("--overlap", type=int, help="Pixels that neighbouring patches share.  [default: 64]")
+@click.option("--patch", type=int, help="Pixels of a patch's side at inference.  [default: 768]")
+@click.option("--overlap", type=int, help="Pixels that neighbouring patches share.  [default: 128]")
 @click.option("--half", is_flag=True, help="Store the weights in 16 bits: half the size.")
 @click.option("--deepness", is_flag=True, help="Fix the size and add a background channel, as the Deepness plugin needs it.")
 @json_option

@@ -95,7 +95,7 @@ class Walk:
         self._left = np.empty(0, np.int64)
 
     def rings(self) -> Iterator[Rings]:
-        """Yield the buildings of each group, in no lasting order."""
+        """Yield the raw rings of each group; their order depends on the blocks."""
         rows, columns = (_edges(size, self._block) for size in self._source.grid.shape)
         windows = [
             Window(left, top, right - left, bottom - top)

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -375,11 +376,13 @@ def _label_image(
             dataset.descriptions = ("building", "contour") if bands == 2 else ("label",)
             for window, labels in track(_burn_all(burner, windows), stage, len(windows), job.progress):
                 valid = reader.read_valid(window)
-                if not valid.all():
+                all_valid = valid.all()
+                if not all_valid:
                     labels[~valid] = BACKGROUND
                 building += cv2.countNonZero(labels)
                 valid_pixels += np.count_nonzero(valid)
-                labels[~valid] = NODATA
+                if not all_valid:
+                    labels[~valid] = NODATA
                 dataset.write(_as_bands(labels, bands), window=window)
     return _Made(os.fspath(out), len(found), building, valid_pixels)
 
@@ -392,11 +395,22 @@ def _as_bands(labels: NDArray[np.uint8], bands: int) -> NDArray[np.uint8]:
     return both
 
 
+@contextmanager
+def _without_opencv_threads() -> Iterator[None]:
+    """Leave the processors to our threads: OpenCV's own would wait for them, busily."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _burn_all(burner: LabelBurner, windows: Sequence[Window]) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
     """Burn windows in threads and yield them in their order; few are in memory at a time."""
     threads = min(4, os.cpu_count() or 1)
     waiting: deque[tuple[Window, Future[NDArray[np.uint8]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with _without_opencv_threads(), ThreadPoolExecutor(threads) as pool:
         for window in windows:
             waiting.append((window, pool.submit(burner.burn, window)))
             if len(waiting) > threads:

@@ -101,7 +101,7 @@ class ModelInfo:
     dtype: str = "uint8"
     scale: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     threshold: float = 0.5
-    patch: int = 512
+    patch: int = 768
     overlap: int = 128
     context: int = 32
     preset: str = ""

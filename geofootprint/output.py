@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rasterio
+import rasterio.shutil
 from rasterio.errors import RasterioError
 
 from geofootprint.errors import OutputError
@@ -17,7 +18,15 @@ from geofootprint.errors import OutputError
 if TYPE_CHECKING:
     from geofootprint.raster import Grid
 
-__all__ = ["BLOCK_CACHE_MB", "atomic_path", "create_geotiff", "created_folder", "distinct_names", "require_folder"]
+__all__ = [
+    "BLOCK_CACHE_MB",
+    "atomic_path",
+    "copy_as_cog",
+    "create_geotiff",
+    "created_folder",
+    "distinct_names",
+    "require_folder",
+]
 
 BLOCK_CACHE_MB = 128
 """GDAL's block cache while a step runs; its default, 5 % of the machine's memory, is no bound.
@@ -169,3 +178,31 @@ def create_geotiff(
             raise OutputError(f"{path} cannot be written ({error}).") from error
         for suffix in COMPANIONS:
             Path(f"{os.fspath(path)}{suffix}").unlink(missing_ok=True)
+
+
+def copy_as_cog(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Copy a raster to a Cloud Optimized GeoTIFF, which has overviews and can be read in parts over a network.
+
+    Parameters
+    ----------
+    source : path
+        With its mask, tags and descriptions, which are copied too.
+    path : path
+        Where it ends.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    options = {
+        "blocksize": 512, "compress": "deflate", "overview_resampling": "average", "bigtiff": "if_safer",
+    }
+    with atomic_path(path) as temporary:
+        try:
+            with rasterio.Env(GDAL_CACHEMAX=BLOCK_CACHE_MB * 2**20, GDAL_PAM_ENABLED=False):
+                rasterio.shutil.copy(source, temporary, driver="COG", **options)
+        except RasterioError as error:
+            raise OutputError(f"{path} cannot be written ({error}).") from error
+    for suffix in COMPANIONS:
+        Path(f"{os.fspath(path)}{suffix}").unlink(missing_ok=True)

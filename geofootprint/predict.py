@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from rasterio.windows import Window
 from geofootprint.area import find_area, widen, window_of
 from geofootprint.errors import RasterError
 from geofootprint.model import Model, load_model
+from geofootprint.output import copy_as_cog
 from geofootprint.patches import WEIGHT_BITS, PatchAxis, mirror_axis
 from geofootprint.probabilities import MODEL_TAG
 from geofootprint.progress import SILENT, Progress
@@ -96,7 +98,7 @@ class Predictor:
         self._reader = reader
         self._area = area
         self._tta = tta
-        self._progress = progress
+        self.progress = progress
         self._divisors = _divisors(reader, model)
         self._rows, self._columns = (
             PatchAxis(size, info.patch, info.overlap, info.context) for size in reader.grid.shape
@@ -170,11 +172,13 @@ class Predictor:
             if valid.any():
                 images[key] = image
         if images:
-            probabilities = _predict_batch(self.model, np.stack(list(images.values())), tta=self._tta)
-            for key, values in zip(images, probabilities, strict=True):
+            # Always a full batch: a GPU may sum in another order for another size.
+            batch = np.zeros((self.model.batch_size, *next(iter(images.values())).shape), np.float32)
+            batch[: len(images)] = list(images.values())
+            for key, values in zip(images, _predict_batch(self.model, batch, tta=self._tta), strict=False):
                 self._cache[key] = replace(self._cache[key], probabilities=values)
         self.done += len(keys)
-        self._progress.update("predict", min(self.done, self.total), self.total)
+        self.progress.update("predict", min(self.done, self.total), self.total)
 
     def _read(self, row: int, column: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Read a patch as 0..1, mirrored beyond the raster, and where its pixels count."""
@@ -186,8 +190,12 @@ class Predictor:
         rows, top, height = mirror_axis(window.row_off, patch, self.grid.height)
         columns, left, width = mirror_axis(window.col_off, patch, self.grid.width)
         image, valid = self._reader.read(Window(left, top, width, height))
-        scaled = np.clip(image[:, rows[:, None], columns] / self._divisors, 0, 1).astype(np.float32)
-        return scaled, valid[rows[:, None], columns] & inside
+        scaled = image.astype(np.float32)
+        scaled /= self._divisors
+        np.clip(scaled, 0, 1, out=scaled)
+        if (height, width) == (patch, patch):
+            return scaled, valid & inside
+        return scaled[:, rows[:, None], columns], valid[rows[:, None], columns] & inside
 
 
 @dataclass(frozen=True)
@@ -293,19 +301,18 @@ def predict(
     margin: float = 0.0,
     tta: bool = False,
     device: str = "auto",
+    cog: bool = True,
     progress: Progress = SILENT,
 ) -> PredictResult:
-    """Write the probabilities of an orthophoto as a tiled GeoTIFF of the model's GSD.
+    """Write the probabilities of an orthophoto as a Cloud Optimized GeoTIFF of the model's GSD.
 
     Its bands are the model's classes, 0..255; its mask is 0 where the image has no data and outside the area
     asked for; its extent is the image's or that area's.
 
     Parameters
     ----------
-    image : path
-        The orthophoto; anything GDAL opens.
-    out : path
-        The GeoTIFF.
+    image, out : path
+        The orthophoto, anything GDAL opens; the GeoTIFF.
     model : path or Model, optional
         The model that comes along by default.
     aoi : path, optional
@@ -317,6 +324,8 @@ def predict(
     tta : bool
         Average over eight turned and mirrored versions of each patch, in eight times the time.
     device : {"auto", "cpu", "cuda"}
+    cog : bool
+        False leaves out the overviews and their place in the file, which take a while: a plain tiled GeoTIFF.
     progress : Progress
 
     Raises
@@ -325,7 +334,7 @@ def predict(
         If an input cannot be used, the area misses the image, or nothing in it is valid.
     """
     started = time.monotonic()
-    require_folder(out)
+    target = require_folder(out)
     network = model if isinstance(model, Model) else load_model(model, device=device)
     info = network.info
     _check_gsd(image, network, progress)
@@ -333,14 +342,12 @@ def predict(
         area = widen(find_area(image, reader.grid, aoi=aoi, bounds=bounds), reader.grid, margin)
         window = window_of(area, reader.grid)
         predictor = Predictor(reader, network, area=area, tta=tta, progress=progress)
-        valid_pixels = _write(predictor, window, out)
+        valid_pixels = (_write_cog if cog else _write)(predictor, window, target)
     return PredictResult(
-        out=str(Path(out)),
-        width=window.width,
-        height=window.height,
+        out=str(target),
+        width=window.width, height=window.height,
         gsd=round(reader.grid.gsd, 6),
-        classes=info.classes,
-        model=info.name,
+        classes=info.classes, model=info.name,
         valid_share=valid_pixels / (window.width * window.height),
         seconds=round(time.monotonic() - started, 3),
     )
@@ -371,7 +378,18 @@ def _cuts(start: int, stop: int, step: int) -> list[int]:
     return [start, *range((start // step + 1) * step, stop, step)]
 
 
-def _write(predictor: Predictor, window: Window, out: str | os.PathLike[str]) -> int:
+def _write_cog(predictor: Predictor, window: Window, out: Path) -> int:
+    """Write the probabilities of a window with overviews, return how many pixels are valid."""
+    with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
+        plain = Path(folder) / "plain.tif"
+        count = _write(predictor, window, plain)
+        predictor.progress.update("overviews", 0, 1)
+        copy_as_cog(plain, out)
+        predictor.progress.update("overviews", 1, 1)
+    return count
+
+
+def _write(predictor: Predictor, window: Window, out: Path) -> int:
     """Write the probabilities of a window, return how many pixels are valid."""
     info = predictor.model.info
     predictor.total = predictor.count_patches(window)

@@ -8,7 +8,8 @@ both neighbours get the same vertices, and simplifying them together keeps every
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import contourpy
@@ -21,7 +22,7 @@ from geofootprint.arcs import simplify_together
 from geofootprint.instances import separate_instances
 from geofootprint.vector import clean_polygons
 
-__all__ = ["Rings", "Rule", "draw_rings", "give_way"]
+__all__ = ["Rings", "Rule", "draw_rings", "give_way", "largest_part", "simplify_rings"]
 
 OUTSIDE = -1
 """Label of pixels that are no background of this group: no data, beyond the raster, another group's."""
@@ -31,6 +32,9 @@ FAR = -256.0
 
 BAND = 1 << 20
 """Pixels that are measured at once."""
+
+BATCH = 1000
+"""Buildings whose rings are simplified in one go; NumPy's calls cost more than the work on one building."""
 
 ENDLESS = 1e9
 """Upper level of the contour lines: more than any probability."""
@@ -97,7 +101,7 @@ def draw_rings(
     *,
     origin: tuple[int, int] = (0, 0),
 ) -> Rings:
-    """Outline the buildings of one group.
+    """Outline the buildings of one group by raw rings.
 
     Parameters
     ----------
@@ -122,8 +126,7 @@ def draw_rings(
     found = _measure(building, labels, ~valid, rule.peak)
     # Half the area, since a ring may enclose more than its pixels and the exact filter comes later.
     kept = np.flatnonzero((found.size >= max(1.0, rule.min_size / 2)) & (found.peaks > 0))
-    polygons = _trace(building, labels, kept, found.boxes[kept], rule.level)
-    polygons = _simplify(_fill(polygons, rule.min_hole), rule)
+    polygons = _fill(_trace(building, labels, kept, found.boxes[kept], rule.level), rule.min_hole)
     shift = np.array([origin[1] + 0.5, origin[0] + 0.5])  # contour lines count from the first pixel's centre
     return Rings(
         shapely.transform(polygons, lambda xy: xy + shift),
@@ -219,16 +222,39 @@ def _fill(polygons: NDArray[Any], min_hole: float) -> NDArray[Any]:
     return polygons
 
 
-def _simplify(polygons: NDArray[Any], rule: Rule) -> NDArray[Any]:
-    if rule.outline == "raw" or not polygons.size:
-        return polygons
-    simple = simplify_together(polygons, rule.tolerance)
-    if rule.outline == "area" and polygons.size == 1:
-        # Cutting corners takes area; a detached building is scaled back to what its ring enclosed.
-        factor = math.sqrt(shapely.area(polygons[0]) / shapely.area(simple[0]))
-        centre = shapely.get_coordinates(shapely.centroid(simple[0]))
-        return cast("NDArray[Any]", shapely.transform(simple, lambda xy: (xy - centre) * factor + centre))
-    return simple
+def simplify_rings(groups: Iterable[Rings], rule: Rule) -> Iterator[Rings]:
+    """Simplify the raw rings of many groups, as the rule says; groups keep their order.
+
+    Groups are so far apart that each gets the same result alone and together with others.
+    """
+    batch: list[Rings] = []
+    count = 0
+    for group in groups:
+        batch.append(group)
+        count += len(group.polygons)
+        if count >= BATCH:
+            yield from _simplify(batch, rule)
+            batch, count = [], 0
+    yield from _simplify(batch, rule)
+
+
+def _simplify(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:
+    sizes = [len(group.polygons) for group in groups]
+    if rule.outline == "raw" or sum(sizes) == 0:
+        yield from groups
+        return
+    simple = simplify_together(np.concatenate([group.polygons for group in groups]), rule.tolerance)
+    for group, polygons in zip(groups, np.split(simple, np.cumsum(sizes)[:-1]), strict=True):
+        if rule.outline == "area" and len(polygons) == 1:
+            polygons = _restore_area(polygons, shapely.area(group.polygons[0]))
+        yield replace(group, polygons=polygons)
+
+
+def _restore_area(polygons: NDArray[Any], area: float) -> NDArray[Any]:
+    """Scale a polygon that stands alone about its centroid; cutting corners had taken from its area."""
+    factor = math.sqrt(area / shapely.area(polygons[0]))
+    centre = shapely.get_coordinates(shapely.centroid(polygons[0]))
+    return cast("NDArray[Any]", shapely.transform(polygons, lambda xy: (xy - centre) * factor + centre))
 
 
 def give_way(polygons: NDArray[Any], groups: NDArray[np.int64]) -> NDArray[Any]:

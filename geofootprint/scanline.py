@@ -38,13 +38,15 @@ class Scanner:
     ) -> None:
         rings, polygon_of_ring = shapely.get_rings(polygons, return_index=True)
         corners, ring_of_corner = shapely.get_coordinates(rings, return_index=True)
-        is_edge = ring_of_corner[1:] == ring_of_corner[:-1]
-        corners = to_pixels(corners)
-        self._from = corners[:-1][is_edge]
-        self._to = corners[1:][is_edge]
-        owner = polygon_of_ring[ring_of_corner[:-1][is_edge]]
+        x, y = to_pixels(corners).T
+        # Edges from a corner to the next of its ring, but for those along a row: they cross none.
+        edge = np.flatnonzero((ring_of_corner[1:] == ring_of_corner[:-1]) & (y[1:] != y[:-1]))
+        upper, lower = edge + (y[edge] > y[edge + 1]), edge + (y[edge] < y[edge + 1])
+        self._x, self._y = x[upper], y[upper]
+        self._dx, self._dy = x[lower] - x[upper], y[lower] - y[upper]
+        self._first, self._beyond = (np.ceil(y[end] - 0.5).astype(np.intp) for end in (upper, lower))
         # A polygon's edges follow each other: these are where they begin, and where the last ends.
-        self._edges = np.searchsorted(owner, np.arange(len(polygons) + 1))
+        self._edges = np.searchsorted(polygon_of_ring[ring_of_corner[edge]], np.arange(len(polygons) + 1))
 
     def burn(self, chosen: NDArray[np.intp], column: int, row: int, height: int, width: int) -> NDArray[Any]:
         """Return 1 where the first of the chosen polygons is, 2 for the second, ...; 0 where there is none.
@@ -61,10 +63,23 @@ class Scanner:
         array of shape (height, width), uint16 where that suffices for the numbers, else int32
         """
         number, edge = _ranges(self._edges[chosen], self._edges[chosen + 1])
-        crossings = _cross_rows(number, self._from[edge], self._to[edge], (column, row, height, width))
-        polygon, first, last = _runs_between(crossings, width)
+        polygon, first, last = _runs_between(self._cross(number, edge, column, row, height, width), width)
         dtype = np.uint16 if len(chosen) < 2**16 else np.int32
         return _paint(polygon.astype(dtype) + dtype(1), first, last, height * width).reshape(height, width)
+
+    def _cross(
+        self, number: NDArray[np.intp], edge: NDArray[np.intp], column: int, row: int, height: int, width: int
+    ) -> NDArray[np.int64]:
+        """Return the sorted keys of number, row and column where edges cross the rows' centre lines."""
+        first = np.clip(self._first[edge], row, row + height)
+        chosen, at = _ranges(first, np.clip(self._beyond[edge], row, row + height))
+        which = edge[chosen]
+        # In GDAL's order of operations: another rounds a few crossings to the other side of a pixel's centre.
+        crossing = (at + 0.5 - self._y[which]) * self._dx[which] / self._dy[which] + self._x[which]
+        pixel = np.clip(np.floor(crossing + 0.5) - column, 0, width).astype(np.int64)
+        key: NDArray[np.int64] = ((number[chosen] << BITS) + (at - row) << BITS) + pixel
+        key.sort()
+        return key
 
 
 def _ranges(starts: NDArray[np.intp], stops: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -75,49 +90,38 @@ def _ranges(starts: NDArray[np.intp], stops: NDArray[np.intp]) -> tuple[NDArray[
     return number, np.arange(len(number)) + (starts - before)[number]
 
 
-def _cross_rows(
-    number: NDArray[np.intp], start: NDArray[Any], stop: NDArray[Any], window: tuple[int, int, int, int]
-) -> NDArray[np.int64]:
-    """Return the sorted keys of polygon, row and column where edges cross the rows' centre lines."""
-    column, row, height, width = window
-    flip = start[:, 1] > stop[:, 1]
-    upper, lower = np.where(flip[:, None], stop, start), np.where(flip[:, None], start, stop)
-    first = np.clip(np.ceil(upper[:, 1] - 0.5), row, row + height).astype(np.intp)
-    beyond = np.clip(np.ceil(lower[:, 1] - 0.5), row, row + height).astype(np.intp)
-    edge, at = _ranges(first, beyond)
-    (x1, y1), (x2, y2) = upper[edge].T, lower[edge].T
-    # In GDAL's order of operations: another rounds a few crossings to the other side of a pixel's centre.
-    crossing = (at + 0.5 - y1) * (x2 - x1) / (y2 - y1) + x1
-    pixel = np.clip(np.floor(crossing + 0.5) - column, 0, width).astype(np.int64)
-    key: NDArray[np.int64] = ((number[edge] << BITS) + (at - row) << BITS) + pixel
-    key.sort()
-    return key
-
-
-def _runs_between(keys: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+def _runs_between(
+    keys: NDArray[np.int64], width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return polygon, first and last + 1 pixel, counted through all rows, of the runs between crossings."""
     # Rings are closed: each polygon crosses each row an even number of times.
     left, right = keys[0::2], keys[1::2]
     low = (1 << BITS) - 1
+    seen = left < right
+    left, right = left[seen], right[seen]
     line = ((left >> BITS) & low) * width
-    return np.stack([left >> (2 * BITS), line + (left & low), line + (right & low)])
+    return left >> (2 * BITS), line + (left & low), line + (right & low)
 
 
 def _paint(number: NDArray[Any], first: NDArray[np.int64], last: NDArray[np.int64], size: int) -> NDArray[Any]:
     """Return a row of pixels with the runs painted, where they overlap those of the greater number."""
     order = np.argsort(first)
-    order = order[last[order] > first[order]]
     number, first, last = number[order], first[order], last[order]
-    reached = np.maximum.accumulate(last)
+    if not (first[1:] < last[:-1]).any():
+        return _paint_lone(number, first, last, size)
     overlaps = np.zeros(len(order), np.bool_)
-    overlaps[1:] = first[1:] < reached[:-1]
+    overlaps[1:] = first[1:] < np.maximum.accumulate(last)[:-1]
     overlaps[:-1] |= first[1:] < last[:-1]
-    # Without overlaps, gap and run follow each other, which one call paints.
-    lone = ~overlaps
-    edges = np.stack([first[lone], last[lone]], axis=1).ravel()
-    values = np.zeros(len(edges) + 1, number.dtype)
-    values[1::2] = number[lone]
-    painted = np.repeat(values, np.diff(edges, prepend=0, append=size))
+    painted = _paint_lone(number[~overlaps], first[~overlaps], last[~overlaps], size)
     for run in np.flatnonzero(overlaps)[np.argsort(number[overlaps], kind="stable")]:
         painted[first[run] : last[run]] = number[run]
     return painted
+
+
+def _paint_lone(number: NDArray[Any], first: NDArray[np.int64], last: NDArray[np.int64], size: int) -> NDArray[Any]:
+    """Return a row of pixels with runs in their order that do not overlap: gap and run follow each other."""
+    ends = np.stack([first, last], axis=1).ravel()
+    values = np.zeros(len(ends) + 1, number.dtype)
+    values[1::2] = number
+    lengths = np.diff(ends, prepend=0, append=size)
+    return np.repeat(values, lengths)

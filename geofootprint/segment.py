@@ -152,7 +152,7 @@ def segment(
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
         probabilities = Path(folder) / "probabilities.tif"
         where: _Where = {"aoi": aoi, "bounds": bounds}
-        predict(image, probabilities, model=network, margin=MARGIN, tta=tta, progress=progress, **where)
+        predict(image, probabilities, model=network, margin=MARGIN, tta=tta, cog=False, progress=progress, **where)
         footprints, _ = read_outlines(
             probabilities, threshold=level, min_area=min_area, outline=outline, progress=progress
         )

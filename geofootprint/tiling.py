@@ -15,8 +15,9 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +32,23 @@ from rasterio.windows import Window
 
 from geofootprint._version import __version__
 from geofootprint.errors import DatasetError, GeofootprintError, OptionError, OutputError, RasterError, VectorError
-from geofootprint.labels import NODATA, LabelBurner, MissedError, footprints_on
+from geofootprint.labels import BACKGROUND, BUILDING, CONTOUR, NODATA, LabelBurner, MissedError, footprints_on
 from geofootprint.output import distinct_names
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.raster import Grid, ImageReader, open_image, open_raster, read_grid
+from geofootprint.splits import SPLITS, blocks_of, default_block, leaks, split_tiles
 from geofootprint.vector import read_area
 
-__all__ = ["RECIPES", "SCHEMA", "SPLITS", "TileResult", "split_blocks", "tile", "tile_windows"]
+__all__ = ["RECIPES", "SCHEMA", "TileResult", "tile", "tile_windows"]
 
 SCHEMA = 1
 """Number of the dataset folder's format."""
-
-SPLITS = ("train", "val", "test")
 
 RECIPES = {"tirol": 675}
 """Pixels of the orthophoto that one tile's side shows. A Tirol sheet of 4053 px so gives 6 x 6 tiles of 256 px."""
 
 LEFT_OUT = 0.01
 """Share of a tile's side that may be left out at a raster's right and lower edge; where more remains, a tile is padded."""
-
-WIDEST_BLOCK = 500.0
-"""Metres; farther apart, one place says little about another."""
-
-ENOUGH_BLOCKS = 20
-"""So many blocks meet a share of 10 % well."""
-
-TRIALS = 200
-"""Random orders of the blocks that are tried for a split; the one nearest to the wanted shares is taken."""
 
 
 @dataclass(frozen=True)
@@ -193,14 +184,16 @@ def tile(
     with _new_dataset(out) as folder:
         rows, bands, dtype = _cut_images(paths, footprints, folder, options, aoi, progress)
         index = _make_index(rows)
-        index["block"], index["split"] = _split(index, options, progress)
-        keep = ~_leaks(index)
+        side = options.block or default_block(index, options.size * float(index["gsd"].min()))
+        index["block"] = blocks_of(index, side)
+        index["split"] = split_tiles(index, options.split, seed=options.seed, progress=progress)
+        keep = ~leaks(index)
         for name in index.loc[~keep, "name"]:
             (folder / "images" / f"{name}.tif").unlink()
             (folder / "labels" / f"{name}.tif").unlink()
         dropped = int((~keep).sum())
         index = index[keep].drop(columns="extent").reset_index(drop=True)
-        _write_index(index, folder, options, bands, dtype)
+        _write_index(index, folder, {**asdict(options), "block": side, "bands": bands, "dtype": dtype})
     return _summarise(index, os.fspath(out), dropped)
 
 
@@ -337,8 +330,12 @@ def _outline(grid: Grid, window: Window) -> Any:
     """Return the four corners of a window as a polygon in EPSG:4326."""
     cut = grid.crop(window)
     corners = [cut.transform * xy for xy in ((0, 0), (0, cut.height), (cut.width, cut.height), (cut.width, 0))]
-    to_degrees = pyproj.Transformer.from_crs(grid.crs.to_wkt(), "EPSG:4326", always_xy=True)
-    return shapely.Polygon(to_degrees.itransform(corners))
+    return shapely.Polygon(_to_degrees(grid.crs.to_wkt()).itransform(corners))
+
+
+@lru_cache
+def _to_degrees(crs: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
 
 
 def _write_tile(path: Path, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
@@ -354,104 +351,6 @@ def _write_tile(path: Path, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.
 
 def _make_index(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326")
-
-
-def _split(index: gpd.GeoDataFrame, options: _Options, progress: Progress) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the block and the split of each tile."""
-    side = options.size * float(index["gsd"].min())
-    blocks = _blocks_of(index, options.block) if options.block else _default_blocks(index, side)
-    names, number = np.unique(blocks, return_inverse=True)
-    pixels = index["valid_share"].to_numpy()
-    weights = np.zeros((len(names), 2))
-    np.add.at(weights, number, np.stack([pixels, pixels * index["building_share"].to_numpy()], axis=1))
-    choice = split_blocks(weights, options.split, seed=options.seed)
-    empty = [name for i, name in enumerate(SPLITS) if options.split[i] > 0 and not (choice == i).any()]
-    if empty:
-        progress.warn(
-            f"There are only {len(names)} spatial block(s), so no tile is for {' and '.join(empty)}; "
-            "give more ground or a smaller --block."
-        )
-    return blocks, np.array(SPLITS)[choice[number]]
-
-
-def _default_blocks(index: gpd.GeoDataFrame, narrowest: float) -> NDArray[Any]:
-    side = WIDEST_BLOCK
-    while side > narrowest:
-        blocks = _blocks_of(index, side)
-        if len(np.unique(blocks)) >= ENOUGH_BLOCKS:
-            return blocks
-        side /= 2
-    return _blocks_of(index, narrowest)
-
-
-def _blocks_of(index: gpd.GeoDataFrame, side: float) -> NDArray[Any]:
-    """Return the name of the block that holds each tile's centre.
-
-    Blocks are squares of ground of the whole Earth, so that images of one place agree, whatever their CRS.
-    """
-    metres = math.radians(1) * 6_371_000
-    lon, lat = shapely.get_coordinates(shapely.centroid(index.geometry.to_numpy())).T
-    row = np.floor(lat * metres / side)
-    narrowed = np.cos(np.radians((row + 0.5) * side / metres))
-    column = np.floor(lon * metres * narrowed / side)
-    return np.array([f"{int(r)}_{int(c)}" for r, c in zip(row, column, strict=True)], dtype=object)
-
-
-def split_blocks(weights: NDArray[Any], shares: Sequence[float], *, seed: int = 0) -> NDArray[np.int64]:
-    """Deal blocks out so that each split gets its share of the weights as nearly as possible.
-
-    Parameters
-    ----------
-    weights : array of shape (blocks, kinds)
-        What should be shared, for example labelled pixels and building pixels of each block.
-    shares : sequence of float
-        Wanted share of each split; they add up to 1. A split that wants something gets a block if there are enough.
-    seed : int
-        Of the random orders that are tried.
-
-    Returns
-    -------
-    int array of shape (blocks,)
-        The number of each block's split.
-    """
-    total = weights.sum(axis=0)
-    weights = weights / np.where(total > 0, total, 1)
-    wanted = np.asarray(shares, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    best, least = np.zeros(len(weights), np.int64), math.inf
-    for _ in range(min(TRIALS, 1 + 500_000 // len(weights))):
-        choice = _deal(rng.permutation(len(weights)), weights[:, 0], wanted)
-        reached = np.stack([weights[choice == split].sum(axis=0) for split in range(len(wanted))])
-        cost = float(np.abs(reached - wanted[:, None])[:, total > 0].sum())
-        if cost < least:
-            best, least = choice, cost
-    return best
-
-
-def _deal(order: NDArray[np.int64], weights: NDArray[Any], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Give a block to each small split, then every block to the split that lacks most."""
-    choice = np.full(len(order), int(np.argmax(wanted)))
-    small = [split for split in np.argsort(wanted, kind="stable") if wanted[split] > 0][:-1]
-    lacking = wanted.copy()
-    for turn, block in enumerate(order[::-1]):
-        split = small[turn] if turn < min(len(small), len(order) - 1) else int(np.argmax(lacking))
-        choice[block] = split
-        lacking[split] -= weights[block]
-    return choice
-
-
-def _leaks(index: gpd.GeoDataFrame) -> NDArray[np.bool_]:
-    """Return which tiles share ground with a tile of a split that must stay unseen: training gives way."""
-    rank = index["split"].map({name: i for i, name in enumerate(SPLITS)}).to_numpy()
-    extents = index["extent"].to_numpy()
-    one, other = shapely.STRtree(extents).query(extents, predicate="intersects")
-    gives_way = rank[one] < rank[other]
-    one, other = one[gives_way], other[gives_way]
-    shared = shapely.area(shapely.intersection(extents[one], extents[other]))
-    # Neighbours of one grid share an edge, and after reprojection a sliver.
-    leaking = np.zeros(len(index), np.bool_)
-    leaking[one[shared > LEFT_OUT * shapely.area(extents[one])]] = True
-    return leaking
 
 
 @contextmanager
@@ -470,7 +369,7 @@ def _new_dataset(out: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in missing:
-            if folder.is_dir():
+            with suppress(OSError):
                 folder.rmdir()
         if isinstance(error, GeofootprintError) or not isinstance(error, OSError | RasterioIOError):
             raise
@@ -489,16 +388,14 @@ def _take_place(temporary: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_index(index: gpd.GeoDataFrame, folder: Path, options: _Options, bands: int, dtype: str) -> None:
+def _write_index(index: gpd.GeoDataFrame, folder: Path, options: dict[str, Any]) -> None:
     index.to_parquet(folder / "index.parquet")
     about = {
         "schema": SCHEMA,
-        "bands": bands,
-        "dtype": dtype,
-        **asdict(options),
+        **options,
         "gsd": float(index["gsd"].mean()),
         "scheme": "contour",
-        "classes": {"background": 0, "building": 1, "contour": 2, "nodata": NODATA},
+        "classes": {"background": BACKGROUND, "building": BUILDING, "contour": CONTOUR, "nodata": NODATA},
         "sources": sorted(index["source"].unique()),
         "made_with": f"geofootprint {__version__}",
     }

@@ -20,7 +20,7 @@ from geofootprint.groups import CELL, Walk
 from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import Grid
-from geofootprint.rings import Rings, Rule, give_way, largest_part
+from geofootprint.rings import Rings, Rule, give_way, largest_part, simplify_rings
 from geofootprint.vector import COLUMNS, measure_on_ellipsoid, require_format, write_footprints
 
 __all__ = [
@@ -45,12 +45,12 @@ MIN_MARKER = 2.0
 PEAK = 0.2
 """A building must have a pixel this far from the threshold towards certainty, or it is a speck."""
 
-TOLERANCE = 0.8
+TOLERANCE = 0.6
 """Pixels that the simplified outline may be from the raw ring.
 
-On fields made of known shapes the IoU with the truth is then that of the raw ring (0.003 less where the field is sharp,
-0.001 more where it is soft), with a twentieth of its vertices. Visvalingam's method needs half as many vertices again
-for the same IoU. Under 1, since groups are no nearer to each other than two pixels.
+On fields made of known shapes the IoU with the truth is then within 0.001 of the raw ring's, with a fifteenth of its
+vertices and a vertex error that Visvalingam's method does not reach with as many. At 0.8 there are a quarter fewer, but
+small sharp buildings lose 2 % of their area. It must be under 1, since groups come as near to each other as two pixels.
 """
 
 
@@ -119,7 +119,7 @@ def find_outlines(
     """
     rule = _rule(grid, threshold=threshold, min_area=min_area, outline=outline)
     walk = Walk(ProbabilityArray(probabilities, valid, grid), rule, block=CELL, progress=SILENT)
-    return _to_frame(list(walk.rings()), grid, min_area=min_area, method=_method(outline))
+    return _to_frame(list(simplify_rings(walk.rings(), rule)), grid, min_area=min_area, method=_method(outline))
 
 
 def read_outlines(
@@ -155,7 +155,7 @@ def read_outlines(
         level = threshold if threshold is not None else float(source.model.get("threshold") or 0.5)
         rule = _rule(source.grid, threshold=level, min_area=min_area, outline=outline)
         walk = Walk(source, rule, block=block, progress=progress)
-        rings = list(walk.rings())
+        rings = list(simplify_rings(walk.rings(), rule))
         if not walk.any_valid:
             raise RasterError(f"{source.name} has no valid pixels, all is nodata; give a raster with data.")
         footprints = _to_frame(rings, source.grid, min_area=min_area, method=_method(outline))
@@ -266,11 +266,11 @@ def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float, method: st
     frame = gpd.GeoDataFrame(
         {
             "confidence": np.concatenate([np.zeros(0), *(part.confidence for part in rings)])[order],
-            "method": np.full(len(polygons), method, object),
+            "method": method,
             "vertices": _count_vertices(polygons),
             "at_edge": np.concatenate([np.zeros(0, np.bool_), *(part.at_edge for part in rings)])[order],
-            "source": np.full(len(polygons), "", object),
-            "model": np.full(len(polygons), "", object),
+            "source": "",
+            "model": "",
         },
         geometry=polygons,
         crs=grid.crs,
@@ -278,6 +278,8 @@ def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float, method: st
     frame["area_m2"], frame["perimeter"] = measure_on_ellipsoid(frame)
     frame = frame[(frame["area_m2"] >= min_area) & ~frame.is_empty].reset_index(drop=True)
     frame["id"] = np.arange(1, len(frame) + 1)
+    # An empty layer must not have other types than a full one.
+    frame = frame.astype({"method": "str", "source": "str", "model": "str", "vertices": "int32"})
     return cast("gpd.GeoDataFrame", frame[[*COLUMNS, "geometry"]])
 
 

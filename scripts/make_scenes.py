@@ -1,6 +1,6 @@
 """Make procedural orthophotos to train on: N images side by side, and the footprints of all in one file.
 
-usage: make_scenes.py COUNT FOLDER [--size PX] [--gsd M]
+usage: make_scenes.py COUNT FOLDER [--size PX] [--gsd M] [--seed N] [--styles NAME,NAME...]
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--gsd", type=float, default=0.15)
+    parser.add_argument("--seed", type=int, default=1000, help="of the first scene")
+    parser.add_argument("--styles", type=lambda text: text.split(","), default=[None], help="taken in turn; by chance if not given")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     footprints = []
-    for seed in range(options.count):
-        origin = (680_000 + seed * (options.size * options.gsd + GAP), 5_238_000)
-        scene = make_scene(size=options.size, gsd=options.gsd, seed=1000 + seed, origin=origin)
-        path = options.folder / f"scene_{seed:02d}.tif"
+    for number in range(options.count):
+        style = options.styles[number % len(options.styles)]
+        origin = (680_000 + number * (options.size * options.gsd + GAP), 5_238_000)
+        scene = make_scene(size=options.size, gsd=options.gsd, seed=options.seed + number, origin=origin, style=style)
+        path = options.folder / f"scene_{number:02d}.tif"
         with create_geotiff(path, scene.grid, count=3, compress="jpeg", photometric="ycbcr", jpeg_quality=90) as dataset:
             dataset.write(scene.image)
         footprints.append(scene.footprints)

@@ -19,7 +19,7 @@ PACKAGES = ("pytest", "pytest-qgis", "pytest-qt")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """With pyenv's folders in PATH QGIS takes pyenv's Python for its own and crashes."""
 
-HINT = "QGIS not found; apt-get install --no-install-recommends qgis python3-qgis qgis-providers"
+HINT = "QGIS not found; apt-get install --no-install-recommends qgis python3-qgis qgis-providers python3-venv"
 
 
 def find_python() -> str | None:
@@ -34,7 +34,8 @@ def find_python() -> str | None:
 
 def clean() -> dict[str, str]:
     """Return the environment without what leads QGIS's Python astray."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYENV", "QGIS_", "VIRTUAL_ENV"))}
+    foreign = ("PYTHON", "PYTEST", "PYENV", "QGIS_", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "PATH": SYSTEM_PATH, "QT_QPA_PLATFORM": "offscreen", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -29,7 +29,7 @@ FUNCTIONS = {
 
 
 def command(name: str) -> click.Command:
-    found = main.get_command(click.Context(main), name)
+    found: click.Command | None = main.get_command(click.Context(main), name)
     assert found is not None
     return found
 

@@ -33,7 +33,7 @@ def test_keys_of_later_versions_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"overlap": 300}, {"overlap": 64, "context": 32}, {"classes": ("tree",), "channels": ("building",)}]
+    "changes", [{"overlap": 400}, {"overlap": 64, "context": 32}, {"classes": ("tree",), "channels": ("building",)}]
 )
 def test_impossible_descriptions(changes: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="export it again"):

@@ -30,7 +30,8 @@ CONDA_ONLY = {"python", "pip", "qgis", "distributed"}
 
 
 def pyproject() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return project
 
 
 def test_listed_packages_are_the_folders() -> None:

@@ -134,7 +134,8 @@ def test_each_patch_is_predicted_once(make_image: MakeImage, tmp_path: Path) -> 
     listener = Listener()
     predict(make_image(size=(200, 1000)), tmp_path / "out.tif", model=model, progress=listener)
     assert sum(counted) == 4 * 21
-    assert listener.updates[-1] == ("predict", 4 * 21, 4 * 21)
+    assert ("predict", 4 * 21, 4 * 21) in listener.updates
+    assert listener.updates[-1] == ("overviews", 1, 1)
 
 
 def test_cropping_along_the_patches_changes_nothing_inside(make_image: MakeImage, tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_area_of_interest(make_image: MakeImage, tmp_path: Path) -> None:
     assert valid.mean() == pytest.approx(0.5, abs=0.02)
     with rasterio.open(tmp_path / "out.tif") as dataset:
         assert dataset.bounds.left == pytest.approx(x + 15, abs=0.16)
-    assert listener.updates[-1][2] < 40
+    assert max(total for stage, _, total in listener.updates if stage == "predict") < 40
 
 
 def test_bounds_cut_the_result_without_changing_it(make_image: MakeImage, tmp_path: Path) -> None:
@@ -241,10 +242,23 @@ def test_output_says_what_it_is(make_image: MakeImage, tmp_path: Path) -> None:
         assert dataset.descriptions == ("building", "contour")
         assert dataset.dtypes == ("uint8", "uint8")
         assert dataset.profile["tiled"]
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.overviews(1) == [2]
         assert dataset.nodata is None
         assert '"name": "test"' in dataset.tags()[MODEL_TAG]
         assert dataset.crs.to_epsg() == 25832
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "out.tif"]
+
+
+def test_without_overviews_for_a_file_of_passage(make_image: MakeImage, tmp_path: Path) -> None:
+    image = make_image(size=(600, 600))
+    predict(image, tmp_path / "cog.tif", model=positional())
+    predict(image, tmp_path / "plain.tif", model=positional(), cog=False)
+    with rasterio.open(tmp_path / "plain.tif") as dataset:
+        assert dataset.profile["tiled"]
+        assert dataset.overviews(1) == []
+        assert dataset.descriptions == ("building", "contour")
+    assert (read(tmp_path / "cog.tif")[0] == read(tmp_path / "plain.tif")[0]).all()
 
 
 def test_coarse_image_is_warned_of(make_image: MakeImage, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +14,7 @@ from lightning.fabric.utilities import rank_zero_only
 
 from geofootprint.errors import OptionError
 
-__all__ = ["is_first_process", "make_fabric"]
+__all__ = ["is_first_process", "launch", "make_fabric"]
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -51,6 +54,26 @@ def make_fabric(*, device: str = "auto", precision: str = "auto", devices: int =
         return Fabric(accelerator=accelerator, devices=devices, plugins=[plugin])
     except (ValueError, RuntimeError) as error:
         raise OptionError(f"{devices} {accelerator} device(s) cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def launch(fabric: Fabric) -> None:
+    """Start the other processes, if there are to be any; each runs this program anew from its beginning."""
+    with _without_lightnings_remarks():
+        fabric.launch()
+
+
+@contextmanager
+def _without_lightnings_remarks() -> Iterator[None]:
+    # Lightning sets its loggers to tell what nobody asked for; who asks by -v still gets it.
+    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logging.INFO, logging.getLogger().level))
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def is_first_process() -> bool:

@@ -20,7 +20,7 @@ from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch, BatchStream
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint
 from geofootprint.learning.dataset import TileSet, read_tiles
-from geofootprint.learning.devices import make_fabric
+from geofootprint.learning.devices import launch, make_fabric
 from geofootprint.learning.interrupts import cancelled_by_interrupt
 from geofootprint.learning.pix2pix import CLASSES, LOSSES, Pix2Pix
 from geofootprint.learning.run_folder import RunFolder
@@ -138,7 +138,7 @@ def train(
     if state is not None:
         _check_same_data(state, tiles, folder)
 
-    fabric.launch()
+    launch(fabric)
     torch.manual_seed(settings.seed)
     networks = Pix2Pix(settings, tiles.bands, fabric)
     loop = _Loop(folder, settings, fabric, networks, tiles, validation_tiles)
@@ -307,7 +307,7 @@ class _Loop:
 
     def _log(self) -> None:
         self._require_finite()
-        means = self.means.take()
+        means = self.means.take(self.fabric)
         row = {"step": self.counters.step, "epoch": self.counters.epoch, "seconds": round(self.counters.elapsed, 1)}
         if means and self.fabric.is_global_zero:
             self.folder.append("losses.csv", row | {name: means.get(name, "") for name in LOSSES})
@@ -394,9 +394,12 @@ class _Means:
         """Return the name of a loss that was not finite."""
         return next((name for name, (total, _) in self._sums.items() if not math.isfinite(float(total))), None)
 
-    def take(self) -> dict[str, float]:
-        """Return the means, rounded, and begin anew."""
-        means = {name: round(float(total) / count, 5) for name, (total, count) in self._sums.items()}
+    def take(self, fabric: Fabric) -> dict[str, float]:
+        """Return the means over all processes, rounded, and begin anew."""
+        means = {}
+        for name, (total, count) in self._sums.items():
+            shared: Any = fabric.all_reduce(total, reduce_op="mean")
+            means[name] = round(float(shared) / count, 5)
         self._sums.clear()
         return means
 

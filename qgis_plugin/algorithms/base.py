@@ -188,7 +188,7 @@ class _Feedback(Listener):
     def progress(self, stage: str, done: float, total: float) -> None:
         if stage != self._stage:
             self._stage = stage
-            self._feedback.setProgressText(stage)
+            self._feedback.setProgressText(f"{stage[:1].upper()}{stage[1:]} ...")
         if total > 0:
             self._feedback.setProgress(100 * done / total)
 

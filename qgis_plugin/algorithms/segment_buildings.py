@@ -53,16 +53,16 @@ class SegmentBuildings(EngineAlgorithm):
         self.addParameter(
             QgsProcessingParameterFile(self.MODEL, self.tr("Model file"), extension="onnx", optional=True)
         )
-        self.addParameter(
-            QgsProcessingParameterNumber(
-                self.THRESHOLD,
-                self.tr("Threshold"),
-                type=QgsProcessingParameterNumber.Type.Double,
-                optional=True,
-                minValue=0,
-                maxValue=1,
-            )
+        threshold = QgsProcessingParameterNumber(
+            self.THRESHOLD,
+            self.tr("Threshold"),
+            type=QgsProcessingParameterNumber.Type.Double,
+            optional=True,
+            minValue=0,
+            maxValue=1,
         )
+        threshold.setMetadata({"widget_wrapper": {"decimals": 2}})
+        self.addParameter(threshold)
         self.addParameter(
             QgsProcessingParameterFeatureSink(
                 self.OUTPUT, self.tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon

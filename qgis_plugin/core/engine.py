@@ -124,7 +124,7 @@ def find_engine(
     """
     environ = os.environ if environ is None else environ
     for path, origin in (
-        (environ.get(VARIABLE), f"The environment variable {VARIABLE}"),
+        (environ.get(VARIABLE), f"the environment variable {VARIABLE}"),
         (setting, "Settings > Options > geofootprint"),
     ):
         if path and path.strip():
@@ -141,6 +141,6 @@ def find_engine(
 def _engine_at(path: Path, origin: str) -> Engine:
     python = python_in(path) if path.is_dir() else path
     if not python.is_file():
-        raise EngineError(f"{origin} names the Python {python}, but no file is there; correct it.")
+        raise EngineError(f"No Python is at {python}, where {origin} says that it is; correct it.")
     # Not resolved: the link of a virtual environment is what makes it one.
     return Engine(os.path.abspath(python), origin)

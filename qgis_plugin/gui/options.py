@@ -14,7 +14,8 @@ from ..core.runner import EngineError
 
 EXPLANATION = (
     "geofootprint works in a Python of its own, apart from that of QGIS. Make a virtual environment, install "
-    "geofootprint there with pip, and choose its python here (or the environment's folder in the field)."
+    "geofootprint in it with pip, and give its Python here, or its folder. Where nothing is given, "
+    "the environment ~/.geofootprint/venv is taken."
 )
 
 
@@ -66,7 +67,7 @@ class OptionsPage(QgsOptionsPageWidget):
         try:
             engine = find_engine(self.python.filePath())
             answer = engine.check()
-            text = self.tr("geofootprint {} works.\n{} (from: {})").format(
+            text = self.tr("geofootprint {} works.\n{}, found by {}.").format(
                 answer.get("geofootprint"), engine.python, engine.origin
             )
         except EngineError as error:

@@ -90,10 +90,10 @@ def dataset(make_dataset: Callable[..., Path]) -> Path:
     return make_dataset()
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a configuration of tiny networks."""
-    path = tmp_path / "tiny.toml"
+    path = tmp_path_factory.mktemp("settings") / "tiny.toml"
     path.write_text(TINY, encoding="utf-8")
     return path
 

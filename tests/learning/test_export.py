@@ -107,7 +107,7 @@ def test_file_is_clean_onnx(exported: tuple[Path, ExportResult]) -> None:
     assert json.loads(keys["model_type"]) == "Segmentor"
     assert json.loads(keys["class_names"]) == {"0": "building", "1": "contour"}
     assert json.loads(keys["resolution"]) == 15.0
-    assert json.loads(keys["tiles_overlap"]) == 12
+    assert json.loads(keys["tiles_overlap"]) == 17
 
 
 def test_weights_of_16_bits(
@@ -151,7 +151,7 @@ def test_bad_input(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
         export(checkpoint, tmp_path / "no" / "model.onnx")
     with pytest.raises(ModelError, match="overlap"):
-        export(checkpoint, out, overlap=400)
+        export(checkpoint, out, overlap=500)
     (tmp_path / "bad.ckpt").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"bad\.ckpt"):
         export(tmp_path / "bad.ckpt", out)

@@ -68,7 +68,7 @@ def test_nothing_set(tmp_path):
 def test_a_wrong_variable_is_not_passed_over(python, tmp_path):
     setting = python("good")
     wrong = tmp_path / "gone" / "python"
-    with pytest.raises(EngineError, match=r"GEOFOOTPRINT_PYTHON names .*gone.*but no file is there"):
+    with pytest.raises(EngineError, match=r"No Python is at .*gone.*GEOFOOTPRINT_PYTHON says"):
         find_engine(str(setting), {"GEOFOOTPRINT_PYTHON": str(wrong)}, tmp_path)
 
 

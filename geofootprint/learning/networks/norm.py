@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
-from torch.distributed import get_world_size
-from torch.distributed.nn.functional import all_reduce
+from torch import distributed, nn
 
 __all__ = ["SharedBatchNorm", "share_batch_norm"]
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of all processes' tensors; each of them learns from what any makes of it."""
+
+    @staticmethod
+    def forward(_context: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
@@ -20,10 +36,10 @@ class SharedBatchNorm(nn.BatchNorm2d):
         """Return the normalised input, of shape (N, C, H, W)."""
         if not self.training:
             return super().forward(x)
-        world = get_world_size()
+        world = distributed.get_world_size()
         wide = x.float()
         moments = torch.stack([wide.mean(dim=(0, 2, 3)), wide.square().mean(dim=(0, 2, 3))])
-        mean, square = all_reduce(moments) / world  # type: ignore[no-untyped-call]
+        mean, square = _SumOverProcesses.apply(moments) / world
         variance = square - mean.square()
         self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1] * world)
         scale = self.weight * torch.rsqrt(variance + self.eps)

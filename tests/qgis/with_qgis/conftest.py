@@ -79,13 +79,6 @@ def project(qgis_app):
     QgsProject.instance().removeAllMapLayers()
 
 
-@pytest.fixture(scope="session")
-def model(inputs):
-    """Return the parameters that choose a model: none, but for a checkout without the default model."""
-    toy = inputs / "toy.onnx"
-    return {"MODEL": str(toy)} if toy.exists() else {}
-
-
 @pytest.fixture
 def ortho(inputs, project):
     """Return the scene's orthophoto as a layer of the project."""

@@ -9,7 +9,6 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from geofootprint.model import DEFAULT_MODEL
 from geofootprint.scenes import make_scene, write_scene
 
 
@@ -24,13 +23,8 @@ def write_raster(path, pixels, **profile):
 
 
 folder = Path(sys.argv[1])
-scene = make_scene(size=768, gsd=0.15, seed=0, crs="EPSG:25832")
+scene = make_scene(size=640, gsd=0.15, seed=1, style="suburb", crs="EPSG:25832")
 write_scene(scene, folder / "ortho.tif", folder / "buildings.gpkg")
-if not DEFAULT_MODEL.is_file():
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from models import write_toy_model
-
-    write_toy_model(folder / "toy.onnx")
 noise = np.random.default_rng(0).integers(1, 255, (3, 256, 256)).astype("uint8")
 write_raster(folder / "grey.tif", noise[:1], crs="EPSG:25832")
 write_raster(folder / "no_crs.tif", noise, crs=None)

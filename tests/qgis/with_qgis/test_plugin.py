@@ -82,7 +82,7 @@ def test_check_tells_what_is_wrong(page, monkeypatch):
     monkeypatch.delenv("GEOFOOTPRINT_PYTHON")
     page.python.setFilePath("/gone/python")
     page.button.click()
-    assert "no file is there" in page.answer.text()
+    assert "No Python is at /gone/python" in page.answer.text()
 
 
 def test_the_plugin_loads_nothing_heavy(plugin_folder):

@@ -38,20 +38,15 @@ def qgis_process(environment):
     return call
 
 
-@pytest.fixture
-def options(model):
-    return [f"{name}={value}" for name, value in model.items()]
-
-
 def test_it_is_listed(qgis_process):
     done = qgis_process("list")
     assert "segmentbuildings" in done.stdout
     assert "rasterizelabels" in done.stdout
 
 
-def test_segment_with_the_default_model_to_a_shapefile(qgis_process, inputs, options, tmp_path):
+def test_segment_with_the_default_model_to_a_shapefile(qgis_process, inputs, tmp_path):
     out = tmp_path / "Gebäude neu.shp"
-    done = qgis_process("run", SEGMENT, "--", f"INPUT={inputs / 'ortho.tif'}", *options, f"OUTPUT={out}")
+    done = qgis_process("run", SEGMENT, "--", f"INPUT={inputs / 'ortho.tif'}", f"OUTPUT={out}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert out.with_suffix(".prj").is_file()
     assert QgsVectorLayer(str(out), "out", "ogr").featureCount() > 0
@@ -67,9 +62,9 @@ def test_rasterize_labels(qgis_process, inputs, tmp_path):
     assert out.is_file()
 
 
-def test_a_failure_is_told_and_gives_code_1(qgis_process, inputs, options, tmp_path):
+def test_a_failure_is_told_and_gives_code_1(qgis_process, inputs, tmp_path):
     out = tmp_path / "out.gpkg"
-    done = qgis_process("run", SEGMENT, "--", f"INPUT={inputs / 'grey.tif'}", *options, f"OUTPUT={out}")
+    done = qgis_process("run", SEGMENT, "--", f"INPUT={inputs / 'grey.tif'}", f"OUTPUT={out}")
     assert done.returncode == 1
     assert "grey.tif has 1 colour band" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

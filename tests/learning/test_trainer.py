@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs geofootprint[train]")
+
+from geofootprint.config import load_config  # noqa: E402
+from geofootprint.errors import Cancelled, DatasetError, MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
+from geofootprint.learning import schedule, trainer  # noqa: E402
+from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from geofootprint.learning.trainer import TrainResult, train  # noqa: E402
+
+EXACT: dict[str, Any] = {"device": "cpu", "precision": "32"}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tensors(state: Any, name: str = "") -> dict[str, Any]:
+    """Return all tensors and numbers of nested mappings and lists."""
+    if isinstance(state, dict):
+        return {key: value for part, inner in state.items() for key, value in tensors(inner, f"{name}.{part}").items()}
+    if isinstance(state, list):
+        return {key: value for i, inner in enumerate(state) for key, value in tensors(inner, f"{name}.{i}").items()}
+    return {name: state}
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Return what differs between the networks and optimizers of two checkpoints."""
+    first, second = (tensors(load_checkpoint(path)["networks"]) for path in (one, other))
+    assert first.keys() == second.keys()
+    return [
+        name for name, value in first.items()
+        if not (torch.equal(value, second[name]) if isinstance(value, torch.Tensor) else value == second[name])
+    ]
+
+
+class StopAt:
+    """A progress that cancels in a stage once so much of it is done."""
+
+    def __init__(self, done: float, stage: str = "train") -> None:
+        self.done, self.stage = done, stage
+        self.told: list[tuple[str, float, float]] = []
+
+    def update(self, stage: str, done: float, total: float) -> None:
+        self.told.append((stage, done, total))
+        if stage == self.stage and done >= self.done:
+            raise Cancelled("Cancelled.")
+
+    def warn(self, text: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainResult]:
+    """Return a run of three epochs of two steps, and what it came to."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return run, train(dataset, run, config=tiny, epochs=3, **EXACT)
+
+
+def test_the_folder_of_a_run(finished: tuple[Path, TrainResult], tiny: Path) -> None:
+    run, result = finished
+    assert {str(path.relative_to(run)) for path in run.rglob("*")} == {
+        "config.toml", "losses.csv", "scores.csv", "last.ckpt", "best.ckpt",
+        "samples", "samples/0001.png", "samples/0002.png", "samples/0003.png",
+    }
+    assert (result.run, result.last, result.best) == (str(run), str(run / "last.ckpt"), str(run / "best.ckpt"))
+    assert (result.epochs, result.steps) == (3, 6)
+    assert result.images_per_second > 0
+    config = load_config(None, run / "config.toml")
+    assert config.epochs == 3
+    assert (config.generator, config.data) == (load_config(None, tiny).generator, load_config(None, tiny).data)
+
+
+def test_tables_of_a_run(finished: tuple[Path, TrainResult]) -> None:
+    run, result = finished
+    losses, scores = rows(run / "losses.csv"), rows(run / "scores.csv")
+    assert [row["step"] for row in losses] == [row["step"] for row in scores] == ["2", "4", "6"]
+    assert [row["epoch"] for row in scores] == ["1", "2", "3"]
+    for name in ("bce", "dice", "contour", "l1", "adversarial", "discriminator_real", "discriminator_fake"):
+        assert all(np.isfinite(float(row[name])) for row in losses)
+    assert max(float(row["iou"]) for row in scores) == pytest.approx(result.iou, abs=1e-4)
+
+
+def test_pictures_of_a_run(finished: tuple[Path, TrainResult]) -> None:
+    run, _ = finished
+    for path in (run / "samples").iterdir():
+        picture = np.asarray(cv2.imread(str(path)))
+        assert picture.shape[1] == 3 * 256
+        assert picture.std() > 10
+
+
+def test_a_checkpoint_says_all(finished: tuple[Path, TrainResult], dataset: Path) -> None:
+    run, result = finished
+    last, best = load_checkpoint(run / "last.ckpt"), load_checkpoint(run / "best.ckpt")
+    assert last["counters"]["step"] == 6
+    assert best["score"]["iou"] == result.iou == best["counters"]["best_iou"]
+    assert best["score"]["threshold"] == result.threshold
+    assert best["data"]["bands"] == 3
+    assert best["data"]["dtype"] == "uint8"
+    assert best["data"]["gsd"] == pytest.approx(0.15, rel=0.01)
+    assert best["data"]["classes"] == ["building", "contour"]
+    assert [Path(source).name for source in best["data"]["sources"]] == ["town.tif"]
+    assert last["config"]["data"]["patch"] == 64
+
+
+def test_the_same_seed_is_the_same_run(finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path) -> None:
+    run, _ = finished
+    again = tmp_path / "again"
+    train(dataset, again, config=run / "config.toml", **EXACT)
+    assert differing(run / "last.ckpt", again / "last.ckpt") == []
+    other = tmp_path / "other"
+    train(dataset, other, config=run / "config.toml", seed=1, epochs=1, **EXACT)
+    assert differing(run / "last.ckpt", other / "last.ckpt")
+    assert load_config(None, other / "config.toml").seed == 1
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5], ids=["in an epoch", "in the second", "in the last"])
+def test_cancelled_and_resumed_is_to_the_bit_what_it_would_have_been(
+    finished: tuple[Path, TrainResult], dataset: Path, tiny: Path, tmp_path: Path, stop: int
+) -> None:
+    whole, result = finished
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled, match=r"--resume goes on with .*run\.$"):
+        train(dataset, run, config=tiny, epochs=3, progress=StopAt(stop), **EXACT)
+    assert load_checkpoint(run / "last.ckpt")["counters"]["step"] == stop
+    resumed = train(dataset, run, resume=True, **EXACT)
+    assert differing(whole / "last.ckpt", run / "last.ckpt") == []
+    assert differing(whole / "best.ckpt", run / "best.ckpt") == []
+    assert asdict(resumed) | {"images_per_second": 0, "run": "", "best": "", "last": ""} == (
+        asdict(result) | {"images_per_second": 0, "run": "", "best": "", "last": ""}
+    )
+    assert [row["iou"] for row in rows(run / "scores.csv")] == [row["iou"] for row in rows(whole / "scores.csv")]
+
+
+def test_cancelled_in_a_validation(
+    finished: tuple[Path, TrainResult], dataset: Path, tiny: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Cancelled):
+        train(dataset, run, config=tiny, epochs=3, progress=StopAt(0, stage="validate"), **EXACT)
+    counters = load_checkpoint(run / "last.ckpt")["counters"]
+    assert (counters["step"], counters["epoch"], counters["validated"]) == (2, 0, 0)
+    assert not (run / "best.ckpt").exists()
+    train(dataset, run, resume=True, **EXACT)
+    assert [row["step"] for row in rows(run / "scores.csv")] == ["2", "4", "6"]
+    assert differing(finished[0] / "last.ckpt", run / "last.ckpt") == []
+
+
+def test_a_finished_run_stays_as_it_is(finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    result = train(dataset, run, resume=True, **EXACT)
+    assert (result.steps, result.epochs, result.images_per_second) == (6, 3, 0)
+    assert (run / "scores.csv").read_text() == (finished[0] / "scores.csv").read_text()
+
+
+def test_a_finished_run_can_be_lengthened(
+    finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    assert train(dataset, run, resume=True, epochs=4, **EXACT).steps == 8
+    assert load_config(None, run / "config.toml").epochs == 4
+    assert [row["step"] for row in rows(run / "scores.csv")] == ["2", "4", "6", "8"]
+
+
+def test_checkpoints_without_newer_counters_can_be_resumed(
+    finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    state = load_checkpoint(run / "last.ckpt")
+    del state["counters"]["validated"], state["networks"]["scaler"], state["config"]["minutes"]
+    save_checkpoint(run / "last.ckpt", state)
+    assert train(dataset, run, resume=True, epochs=4, **EXACT).epochs == 4
+
+
+def test_progress_in_steps_and_by_the_clock(dataset: Path, tiny: Path, tmp_path: Path) -> None:
+    seen = StopAt(10**9)
+    train(dataset, tmp_path / "steps", config=tiny, epochs=1, progress=seen, **EXACT)
+    assert [entry for entry in seen.told if entry[0] == "train"] == [
+        ("train", 0, 2), ("train", 1, 2), ("train", 2, 2), ("train", 2, 2),
+    ]
+    seen = StopAt(10**9)
+    started = time.monotonic()
+    result = train(dataset, tmp_path / "clock", config=tiny, minutes=1 / 60, progress=seen, **EXACT)
+    assert time.monotonic() - started > 1
+    assert {entry[2] for entry in seen.told if entry[0] == "train"} == {1}
+    assert result.epochs >= 1
+    assert load_checkpoint(tmp_path / "clock" / "last.ckpt")["counters"]["validated"] == result.steps
+    assert load_config(None, tmp_path / "clock" / "config.toml").minutes == pytest.approx(1 / 60)
+
+
+def test_saved_within_a_minute(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+
+    def save(path: Path, state: dict[str, Any]) -> None:
+        saved.append(f"{path.name} {state['counters']['step']}")
+        save_checkpoint(path, state)
+
+    monkeypatch.setattr(trainer, "save_checkpoint", save)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    train(dataset, tmp_path / "run", config=tiny, epochs=1, **EXACT)
+    assert saved == ["last.ckpt 1", "last.ckpt 2", "best.ckpt 2", "last.ckpt 2"]
+
+
+KILLED = """
+import sys
+from geofootprint.learning import trainer
+trainer.SAVE_SECONDS = 0.0
+trainer.train(sys.argv[1], sys.argv[2], config=sys.argv[3], epochs=1000, device="cpu", precision="32")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_process_is_resumed_to_the_bit(dataset: Path, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", KILLED, dataset, run, tiny], env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not (run / "best.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    killed_at = load_checkpoint(run / "last.ckpt")["counters"]["step"]
+    assert killed_at > 0
+    with pytest.raises(Cancelled):
+        train(dataset, run, resume=True, progress=StopAt(killed_at + 3), **EXACT)
+    with pytest.raises(Cancelled):  # of a thousand epochs too: rates depend on the run's length
+        train(dataset, tmp_path / "whole", config=tiny, epochs=1000, progress=StopAt(killed_at + 3), **EXACT)
+    assert load_checkpoint(run / "last.ckpt")["counters"]["step"] == killed_at + 3
+    assert differing(tmp_path / "whole" / "last.ckpt", run / "last.ckpt") == []
+    assert not list(run.glob(".*.ckpt"))
+
+
+def test_a_run_starts_from_another(finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path) -> None:
+    run, _ = finished
+    with pytest.raises(Cancelled):
+        train(
+            dataset, tmp_path / "run", config=run / "config.toml", init_from=run / "best.ckpt", progress=StopAt(0), **EXACT
+        )
+    before, after = (load_checkpoint(path)["networks"] for path in (run / "best.ckpt", tmp_path / "run" / "last.ckpt"))
+    for name, value in before["generator_ema"].items():
+        assert torch.equal(value, after["generator"][name])
+        assert torch.equal(value, after["generator_ema"][name])
+    assert load_checkpoint(tmp_path / "run" / "last.ckpt")["counters"]["step"] == 0
+
+
+def test_another_generator_cannot_be_started_from(
+    finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"best\.ckpt does not hold this run's generator \(name unet, width 24"):
+        train(dataset, tmp_path / "run", init_from=finished[0] / "best.ckpt", **EXACT)
+    assert not (tmp_path / "run").exists()
+
+
+EASY = """\
+[generator]
+width = 4
+[loss]
+adversarial = 0.0
+[data]
+patch = 64
+batch = 4
+crops_per_epoch = 240
+scale = [1.0, 1.0]
+rotation = 0.0
+colour = 0.0
+[optimizer]
+learning_rate = 0.02
+ema = 0.8
+"""
+
+
+def test_it_learns(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "WARM_UP", 5)
+    settings = tmp_path / "easy.toml"
+    settings.write_text(EASY)
+    result = train(dataset, tmp_path / "run", config=settings, epochs=1, **EXACT)
+    losses = rows(tmp_path / "run" / "losses.csv")
+    assert [row["step"] for row in losses] == ["20", "40", "60"]
+    for name, share in (("bce", 0.5), ("dice", 0.6), ("contour", 0.8), ("l1", 0.6)):
+        assert float(losses[-1][name]) < share * float(losses[0][name]), name
+    assert all(row["adversarial"] == "" for row in losses)
+    assert result.iou > 0.8
+
+
+def test_the_paper_runs_at_256_px(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_dataset(side=768, size=256, split=(0.4, 0.3, 0.3))
+    settings = tmp_path / "two.toml"
+    settings.write_text("[generator]\nwidth = 8\n[data]\ncrops_per_epoch = 2\n")
+    result = train(folder, tmp_path / "run", preset="pix2pix", config=settings, epochs=1, **EXACT)
+    assert (result.steps, result.epochs) == (2, 1)
+    (losses,) = rows(tmp_path / "run" / "losses.csv")
+    assert float(losses["discriminator_real"]) > 0
+    assert float(losses["adversarial"]) > 0
+
+
+def test_bfloat16(dataset: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    result = train(dataset, tmp_path / "run", config=tiny, epochs=1, device="cpu", precision="bf16")
+    assert result.steps == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_several_weighted_datasets(
+    dataset: Path, make_dataset: Callable[..., Path], tiny: Path, tmp_path: Path
+) -> None:
+    other = make_dataset(side=256)
+    train([dataset, (other, 0.5)], tmp_path / "run", config=tiny, epochs=1, **EXACT)
+    data = load_checkpoint(tmp_path / "run" / "last.ckpt")["data"]
+    assert len(data["sources"]) == 2
+    train((other, 2), tmp_path / "one", config=tiny, epochs=1, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epochs": 1, "minutes": 1}, OptionError, "Both --epochs and --minutes are given"),
+        ({"epochs": 0}, OptionError, "--epochs must be more than 0, not 0"),
+        ({"minutes": -1}, OptionError, "--minutes must be more than 0, not -1"),
+        ({"seed": -1}, OptionError, "--seed must be at least 0, not -1"),
+        ({"preset": "x"}, OptionError, "no preset 'x'"),
+        ({"device": "gpu"}, OptionError, "no device 'gpu'"),
+        ({"precision": "8"}, OptionError, "no precision '8'"),
+        ({"devices": 0}, OptionError, "--devices must be at least 1"),
+        ({"config": "none.toml"}, MissingFileError, r"none\.toml does not exist"),
+        ({"init_from": "none.ckpt"}, MissingFileError, r"none\.ckpt does not exist"),
+        ({"resume": True}, MissingFileError, r"last\.ckpt does not exist"),
+        ({"resume": True, "init_from": "a.ckpt"}, OptionError, "Both --resume and --init-from are given"),
+        ({"resume": True, "config": "a.toml"}, OptionError, "Both --resume and --config are given"),
+        ({"resume": True, "preset": "pix2pix"}, OptionError, "Both --resume and --preset are given"),
+    ],
+)
+def test_options_that_cannot_be(
+    dataset: Path, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        train(dataset, tmp_path / "run", **{**EXACT, **options})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[generator]\nname = "unet9"', "no generator 'unet9'"),
+        ("[data]\nbatch = 1\npatch = 64", "needs more than 1 crop"),
+        ("[data]\nbatchs = 1", "did you mean 'data.batch'"),
+    ],
+)
+def test_settings_that_cannot_be_leave_no_folder(dataset: Path, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(OptionError, match=message):
+        train(dataset, tmp_path / "run", config=tmp_path / "wrong.toml", **EXACT)
+    assert not (tmp_path / "run").exists()
+
+
+def test_datasets_that_cannot_be_leave_no_folder(make_dataset: Callable[..., Path], dataset: Path, tmp_path: Path) -> None:
+    for given, message in (
+        (make_dataset(split=(1.0, 0.0, 0.0)), "no tile is in the split 'val'"),
+        ([dataset, make_dataset(bands=5)], "train on datasets of one kind"),
+        (tmp_path, "is not a dataset"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            train(given, tmp_path / "run", **EXACT)
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run(finished: tuple[Path, TrainResult], dataset: Path, tiny: Path) -> None:
+    before = (finished[0] / "last.ckpt").read_bytes()
+    with pytest.raises(OutputError, match="already holds a run"):
+        train(dataset, finished[0], config=tiny, epochs=1, **EXACT)
+    assert (finished[0] / "last.ckpt").read_bytes() == before
+
+
+def test_resuming_with_other_things(
+    finished: tuple[Path, TrainResult], make_dataset: Callable[..., Path], dataset: Path
+) -> None:
+    with pytest.raises(DatasetError, match="was trained on 1[0-9] tiles of 3 bands, but the datasets have"):
+        train(make_dataset(side=256), finished[0], resume=True, **EXACT)
+    with pytest.raises(OptionError, match="--seed 5 is not that of the run"):
+        train(dataset, finished[0], resume=True, seed=5, **EXACT)
+
+
+def test_a_batch_that_devices_cannot_share(dataset: Path, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="A batch of 4 crops cannot be shared by 3 devices"):
+        train(dataset, tmp_path / "run", config=tiny, devices=3, **EXACT)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = trainer.Pix2Pix.step
+
+    def explode(*arguments: Any, **options: Any) -> dict[str, Any]:
+        return {name: value * float("nan") for name, value in step(*arguments, **options).items()}
+
+    monkeypatch.setattr(trainer.Pix2Pix, "step", explode)
+    with pytest.raises(ModelError, match="The loss 'discriminator_real' is not finite at step 2; lower optimizer"):
+        train(dataset, tmp_path / "run", config=tiny, epochs=1, **EXACT)
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_bands(make_dataset: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
+    assert train(make_dataset(bands=5), tmp_path / "run", config=tiny, epochs=1, **EXACT).steps == 2
+    assert load_checkpoint(tmp_path / "run" / "last.ckpt")["data"]["bands"] == 5

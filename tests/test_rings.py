@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from numpy.typing import NDArray
+
+from geofootprint.rings import Rings, Rule, draw_rings, give_way, simplify_rings
+
+RULE = Rule(level=127.5, peak=150, min_size=4, min_hole=3, marker_size=1, outline="raw", tolerance=0.6)
+
+
+def draw(building: NDArray[Any], *, contour: NDArray[Any] | None = None, rule: Rule = RULE) -> Rings:
+    """Draw the outlines of an array that gets a margin of one pixel without data."""
+    bands = np.stack([building] if contour is None else [building, contour]).astype(np.uint8)
+    valid = np.pad(np.ones(building.shape, np.bool_), 1)
+    padded = np.pad(bands, ((0, 0), (1, 1), (1, 1)))
+    rings = draw_rings(padded, valid, valid & (padded[0] > rule.level), rule, origin=(-1, -1))
+    return next(iter(simplify_rings([rings], rule)))
+
+
+def test_ring_is_the_contour_line_right_at_pixel_centres() -> None:
+    field = np.zeros((20, 20))
+    # The probability falls by 50 a pixel, so it passes the level 0.45 px beyond the centre of column 12.
+    field[5:15, :] = np.clip(150 - 50 * (np.arange(20) - 12), 0, 255)
+    field[:, :5] = 0
+    (polygon,) = draw(field).polygons
+    _, _, right, _ = polygon.bounds
+    assert right == pytest.approx(12.5 + (150 - 127.5) / 50)
+
+
+def test_ring_ends_at_the_edge_of_the_data() -> None:
+    field = np.zeros((8, 8))
+    field[:, :3] = 255
+    rings = draw(field)
+    left, top, right, bottom = rings.polygons[0].bounds
+    assert (left, top, bottom) == (0, 0, 8)
+    assert 2.9 < right < 3.1
+    assert rings.at_edge.all()
+
+
+def test_touching_buildings_share_the_wall_between_the_pixels() -> None:
+    field = np.zeros((12, 16))
+    field[2:10, 2:14] = 200
+    field[2:10, 2:5] = 140  # a weak building has the same wall as a strong one
+    contour = np.zeros((12, 16))
+    contour[2:10, 7:9] = 255
+    weak, strong = draw(field, contour=contour).polygons
+    wall = shapely.intersection(weak, strong)
+    assert shapely.area(wall) == 0
+    assert set(shapely.get_coordinates(wall)[:, 0]) == {8.0}
+    assert shapely.coverage_is_valid([weak, strong])
+
+
+def test_corners_of_two_buildings_in_a_checkerboard_do_not_cross() -> None:
+    field = np.zeros((10, 10))
+    field[1:5, 1:5] = field[5:9, 5:9] = 255
+    first, second = draw(field).polygons
+    assert shapely.area(shapely.intersection(first, second)) == 0
+
+
+def test_small_holes_are_filled_and_large_ones_kept() -> None:
+    field = np.full((20, 20), 255)
+    field[3, 3] = 0
+    field[10:14, 10:14] = 0
+    (polygon,) = draw(field).polygons
+    assert len(polygon.interiors) == 1
+    assert shapely.area(shapely.Polygon(polygon.interiors[0])) == pytest.approx(16, abs=1)
+
+
+def test_specks_small_and_weak_buildings_are_left_out() -> None:
+    field = np.zeros((20, 20))
+    field[2, 2] = 255  # too small
+    field[5:9, 5:9] = 140  # nowhere sure
+    field[12:16, 12:16] = 160
+    rings = draw(field)
+    assert rings.first.tolist() == [[12, 12]]
+    assert rings.confidence[0] == pytest.approx(160 / 255)
+
+
+def test_simplified_rings_have_few_vertices_and_area_can_be_kept() -> None:
+    rows, columns = np.indices((60, 60))
+    field = np.clip(255 - 40 * (np.hypot(rows - 30, columns - 30) - 20), 0, 255)
+    raw, simple, kept = (
+        draw(field, rule=replace(RULE, outline=outline)).polygons[0] for outline in ("raw", "map", "area")
+    )
+    assert shapely.get_num_coordinates(simple) < 0.3 * shapely.get_num_coordinates(raw)
+    assert shapely.hausdorff_distance(raw, simple) <= 0.6
+    assert shapely.area(simple) < shapely.area(raw)
+    assert shapely.area(kept) == pytest.approx(shapely.area(raw))
+
+
+def test_groups_get_the_same_outlines_alone_and_together() -> None:
+    random = np.random.default_rng(0)
+    rule = replace(RULE, outline="map")
+    drawn = [draw(random.integers(100, 256, (30, 30))) for _ in range(3)]
+    raw = [replace(r, polygons=shapely.transform(r.polygons, lambda xy, i=i: xy + 100 * i)) for i, r in enumerate(drawn)]
+    together = [rings.polygons for rings in simplify_rings(raw, rule)]
+    alone = [next(iter(simplify_rings([rings], rule))).polygons for rings in raw]
+    for one, other in zip(together, alone, strict=True):
+        assert (shapely.to_wkb(one) == shapely.to_wkb(other)).all()
+
+
+def test_smaller_one_gives_way_to_another_group() -> None:
+    large, small, far = shapely.box(0, 0, 10, 10), shapely.box(9, 2, 12, 5), shapely.box(20, 0, 22, 2)
+    polygons = give_way(np.array([large, small, far]), np.array([0, 1, 2]))
+    assert polygons[0].equals(large)
+    assert polygons[1].equals(shapely.box(10, 2, 12, 5))
+    assert polygons[2].equals(far)
+    cut = give_way(np.array([shapely.box(0, 0, 20, 2), shapely.box(7, -20, 9, 20)]), np.array([0, 1]))
+    assert cut[0].equals(shapely.box(9, 0, 20, 2)), "the largest part stays"
+    assert give_way(np.array([large, shapely.box(1, 1, 2, 2)]), np.array([0, 1]))[1].is_empty
