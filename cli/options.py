@@ -20,7 +20,6 @@ No default is given here: what is not said on the command line is left to the li
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -69,8 +68,3 @@ threshold_option = click.option(
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that were said, so that the library's own defaults hold for the others."""
     return {name: value for name, value in options.items() if value is not None and value != ()}
-
-
-def default_of(function: Callable[..., Any], name: str) -> Any:
-    """Return the default of a library function's keyword, for a help text."""
-    return inspect.signature(function).parameters[name].default

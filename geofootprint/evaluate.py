@@ -208,7 +208,8 @@ def metric_crs(footprints: gpd.GeoDataFrame) -> pyproj.CRS:
     west, south, east, north = footprints.total_bounds
     if crs.is_projected:
         middle = Affine(1, 0, (west + east) / 2, 0, -1, (south + north) / 2)
-        if abs(Grid(CRS.from_user_input(crs), middle, 1, 1).gsd - 1) < TRUE_TO_SCALE:
+        # Both sides: a CRS that is true to area alone may stretch one as much as it shortens the other.
+        if all(abs(side - 1) < TRUE_TO_SCALE for side in Grid(CRS.from_user_input(crs), middle, 1, 1).pixel_sides):
             return crs
     try:
         return pyproj.CRS(footprints.estimate_utm_crs())

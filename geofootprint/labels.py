@@ -27,8 +27,8 @@ from rasterio.windows import Window
 from geofootprint.errors import OptionError, VectorError
 from geofootprint.output import create_geotiff, created_folder, distinct_names, require_folder
 from geofootprint.progress import SILENT, Progress, track
-from geofootprint.raster import Grid, open_own_grid, windows_of
-from geofootprint.scanline import Scanner
+from geofootprint.raster import Grid, ImageReader, open_own_grid, windows_of
+from geofootprint.scanline import Axis, Scanner
 from geofootprint.vector import parts_of, read_footprints
 
 __all__ = [
@@ -54,7 +54,10 @@ CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 """A pixel and the four beside it."""
 
 BLOCK = 1024
-"""Pixels of the side of what one thread burns at a time: fits a processor's cache, and whole tiles of the GeoTIFF."""
+"""Pixels of the side of what a thread burns at a time: whole tiles of the GeoTIFF, and arrays that a cache can hold."""
+
+THREADS = 2
+"""More would mostly wait for each other: burning is many short steps of NumPy."""
 
 
 class LabelBurner:
@@ -128,14 +131,13 @@ class LabelBurner:
             labels += _draw_contours(instances, labels, self._width)
         return labels[halo:-halo, halo:-halo]
 
-    def _to_pixels(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _to_pixels(self, x: Axis, y: Axis) -> tuple[Axis, Axis]:
         """Return columns and rows, to the last bit as GDAL computes them: that decides about centres on an edge."""
         a, b, c, d, e, f = self.grid.transform[:6]
         if b == d == 0:
-            a, c, e, f = 1 / a, -c / a, 1 / e, -f / e
-        else:
-            a, b, c, d, e, f = (~self.grid.transform)[:6]
-        return np.stack([c + xy[:, 0] * a + xy[:, 1] * b, f + xy[:, 0] * d + xy[:, 1] * e], axis=1)
+            return -c / a + x * (1 / a), -f / e + y * (1 / e)
+        a, b, c, d, e, f = (~self.grid.transform)[:6]
+        return c + x * a + y * b, f + x * d + y * e
 
     def _burn_instances(
         self, found: NDArray[np.intp], column: int, row: int, height: int, width: int
@@ -143,8 +145,10 @@ class LabelBurner:
         """Return 0 for background and another number for each building, in a type that OpenCV knows."""
         if not self._all_touched:
             instances = self._scanner.burn(found, column, row, height, width)
-            return instances if instances.dtype == np.uint16 else instances.astype(np.float32)
-        polygons = shapely.transform(self._polygons[found], lambda xy: self._to_pixels(xy) - (column, row))
+            return instances.astype(np.float32) if instances.dtype == np.int32 else instances
+        polygons = shapely.transform(
+            self._polygons[found], lambda xy: np.transpose(self._to_pixels(*xy.T)) - (column, row)
+        )
         numbered = zip(polygons, range(1, len(polygons) + 1), strict=True)
         return np.asarray(rasterio.features.rasterize(numbered, (height, width), dtype="float32", all_touched=True))
 
@@ -367,7 +371,7 @@ def _label_image(
         burner = LabelBurner(
             found, grid, scheme=job.scheme, contour_width=job.contour_width, all_touched=job.all_touched
         )
-        building = valid_pixels = 0
+        building = valid = 0
         bands = 2 if job.scheme == "channels" else 1
         windows = windows_of(grid, BLOCK)
         stage = f"Labels of {Path(reader.name).name}"
@@ -375,16 +379,18 @@ def _label_image(
         with create_geotiff(out, grid, count=bands, nodata=NODATA, compress="packbits") as dataset:
             dataset.descriptions = ("building", "contour") if bands == 2 else ("label",)
             for window, labels in track(_burn_all(burner, windows), stage, len(windows), job.progress):
-                valid = reader.read_valid(window)
-                all_valid = valid.all()
-                if not all_valid:
-                    labels[~valid] = BACKGROUND
-                building += cv2.countNonZero(labels)
-                valid_pixels += np.count_nonzero(valid)
-                if not all_valid:
-                    labels[~valid] = NODATA
+                missing = 0 if reader.all_valid else _hide_invalid(labels, reader, window)
+                valid += labels.size - missing
+                building += cv2.countNonZero(labels) - missing
                 dataset.write(_as_bands(labels, bands), window=window)
-    return _Made(os.fspath(out), len(found), building, valid_pixels)
+    return _Made(os.fspath(out), len(found), building, valid)
+
+
+def _hide_invalid(labels: NDArray[np.uint8], reader: ImageReader, window: Window) -> int:
+    """Set labels to NODATA where the image has none; return on how many pixels."""
+    missing = ~reader.read_valid(window)
+    labels[missing] = NODATA
+    return int(np.count_nonzero(missing))
 
 
 def _as_bands(labels: NDArray[np.uint8], bands: int) -> NDArray[np.uint8]:
@@ -408,12 +414,11 @@ def _without_opencv_threads() -> Iterator[None]:
 
 def _burn_all(burner: LabelBurner, windows: Sequence[Window]) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
     """Burn windows in threads and yield them in their order; few are in memory at a time."""
-    threads = min(4, os.cpu_count() or 1)
     waiting: deque[tuple[Window, Future[NDArray[np.uint8]]]] = deque()
-    with _without_opencv_threads(), ThreadPoolExecutor(threads) as pool:
+    with _without_opencv_threads(), ThreadPoolExecutor(THREADS) as pool:
         for window in windows:
             waiting.append((window, pool.submit(burner.burn, window)))
-            if len(waiting) > threads:
+            if len(waiting) > 2 * THREADS:
                 first, future = waiting.popleft()
                 yield first, future.result()
         for first, future in waiting:

@@ -115,7 +115,11 @@ class ModelInfo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels) or tuple(self.classes))
         if not self.scale:
+            if np.dtype(self.dtype).kind not in "iu":
+                raise ModelError(f"The model {self.name} does not say the scale of {self.dtype} pixels; export it again.")
             object.__setattr__(self, "scale", {self.dtype: (float(np.iinfo(self.dtype).max),) * self.bands})
+        if any(len(divisors) != self.bands for divisors in self.scale.values()):
+            raise ModelError(f"The model {self.name} needs a scale for each of its {self.bands} bands; export it again.")
         if not 0 <= 2 * self.context < max(self.overlap, 1) <= self.patch // 2:
             raise ModelError(
                 f"The model {self.name} has an overlap of {self.overlap} px, but it must be at most half of the "

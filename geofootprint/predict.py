@@ -25,7 +25,7 @@ from rasterio.features import geometry_mask
 from rasterio.windows import Window
 
 from geofootprint.area import find_area, widen, window_of
-from geofootprint.errors import RasterError
+from geofootprint.errors import OptionError, RasterError
 from geofootprint.model import Model, load_model
 from geofootprint.output import copy_as_cog
 from geofootprint.patches import WEIGHT_BITS, PatchAxis, mirror_axis
@@ -53,7 +53,7 @@ BLOCK_STRIDES = 8
 """A block is one stride high, so that only one row of patches must be kept, and this many strides wide."""
 
 CACHE_MB = 128
-"""Patches kept for the next row of blocks: enough for 65 000 px; in longer rows some are done twice."""
+"""Patches kept for the next row of blocks: enough for 48 000 px with the default model; in longer rows some are done twice."""
 
 GSD_SLACK = 1.25
 """An image may be this much coarser than what the model was trained for before a warning is due."""
@@ -335,6 +335,8 @@ def predict(
     """
     started = time.monotonic()
     target = require_folder(out)
+    if target.exists() and Path(image).exists() and target.samefile(image):
+        raise OptionError(f"{target} is the image itself; give another name for the result.")
     network = model if isinstance(model, Model) else load_model(model, device=device)
     info = network.info
     _check_gsd(image, network, progress)

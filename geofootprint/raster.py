@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -92,12 +91,18 @@ class Grid:
         t = self.transform
         return bool(t.b == 0 and t.d == 0 and t.a > 0 and t.e < 0)
 
-    @cached_property
+    @property
     def gsd(self) -> float:
         """Ground sampling distance in true metres: geometric mean of a pixel's two sides at the grid's centre.
 
         Measured on the ellipsoid, so an EPSG:3857 pixel of 0.15 map units at 28° north has 0.132 m.
         """
+        along_row, along_column = self.pixel_sides
+        return math.sqrt(along_row * along_column)
+
+    @cached_property
+    def pixel_sides(self) -> tuple[float, float]:
+        """True metres on the ellipsoid from a pixel at the grid's centre to the next in its row, and in its column."""
         try:
             to_degrees = pyproj.Transformer.from_crs(self.crs.to_wkt(), "EPSG:4326", always_xy=True)
         except pyproj.exceptions.ProjError as error:
@@ -114,7 +119,7 @@ class Grid:
                 "assign the CRS it was made in."
             )
         _, _, sides = pyproj.Geod(ellps="WGS84").inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
-        return math.sqrt(sides[0] * sides[1])
+        return float(sides[0]), float(sides[1])
 
     def crop(self, window: Window) -> Grid:
         """Return the grid of a window; the window may reach beyond the raster."""
@@ -127,7 +132,7 @@ class Grid:
         It keeps the origin and the CRS of a projected north-up grid. A geographic grid goes to its UTM zone, since
         degrees are no length; a rotated one is turned.
         """
-        if gsd <= 0:
+        if not 0 < gsd < math.inf:
             raise OptionError(f"The ground sampling distance must be more than 0 m, not {gsd:g}.")
         crs = _utm_zone(self) if self.crs.is_geographic else self.crs
         if crs == self.crs and self.is_north_up:
@@ -137,8 +142,8 @@ class Grid:
             width, height = round((east - west) / pixel), round((north - south) / pixel)
             transform = Affine(pixel, 0, west, 0, -pixel, north)
         else:
-            resolution = gsd / Grid(crs, *_warped(self, crs)).gsd * abs(_warped(self, crs)[0].a)
-            transform, width, height = _warped(self, crs, resolution)
+            near = Grid(crs, *_warped(self, crs))
+            transform, width, height = _warped(self, crs, gsd / near.gsd * near.transform.a)
         return Grid(crs, transform, max(1, width), max(1, height))
 
 
@@ -240,6 +245,8 @@ class ImageReader:
         Number of colour bands read.
     dtype : numpy.dtype
         Type of the pixels, as in the file.
+    all_valid : bool
+        True if the file can have no holes: no nodata value, mask or alpha band, and no type with NaN.
     """
 
     def __init__(
@@ -258,7 +265,8 @@ class ImageReader:
         self._dataset = dataset
         self._bands = bands
         self._alpha = alpha
-        self._all_valid = MaskFlags.all_valid in dataset.mask_flag_enums[bands[0] - 1]
+        self._has_mask = MaskFlags.all_valid not in dataset.mask_flag_enums[bands[0] - 1]
+        self.all_valid = not self._has_mask and alpha is None and self.dtype.kind != "f"
         self._resampling = resampling
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -288,8 +296,9 @@ class ImageReader:
         bottom, right = min(rows, self.grid.height - row), min(columns, self.grid.width - column)
         if top < bottom and left < right:
             inside = Window(column + left, row + top, right - left, bottom - top)
-            read = self._read_pixels if self._resampling is None else self._read_resampled
-            image[:, top:bottom, left:right], valid[top:bottom, left:right] = read(inside)
+            resampling = self._resampling
+            read = self._read_pixels(inside) if resampling is None else resampling.read(self._read_pixels, inside)
+            image[:, top:bottom, left:right], valid[top:bottom, left:right] = read
         return image, valid
 
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
@@ -300,9 +309,6 @@ class ImageReader:
             return self._read_mask(window)
         except RasterioError as error:
             raise RasterError(f"{self.name} is damaged: the mask at {window} cannot be read ({error}).") from error
-
-    def _read_resampled(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        return cast("Stretch | Warp", self._resampling).read(self._read_pixels, window)
 
     def _read_pixels(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window of the dataset's own grid, all of it inside."""
@@ -321,7 +327,7 @@ class ImageReader:
 
     def _read_mask(self, window: Window) -> NDArray[np.bool_]:
         valid = np.ones((int(window.height), int(window.width)), np.bool_)
-        if not self._all_valid:
+        if self._has_mask:
             # A nodata value of 0 makes a hole only where all bands are 0: pure red has no green.
             valid = self._dataset.read_masks(self._bands, window=window).any(axis=0)
         if self._alpha is not None:
@@ -331,9 +337,7 @@ class ImageReader:
     def __enter__(self) -> ImageReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._dataset.close()
 
 

@@ -1,7 +1,8 @@
 """Resampling of images, weighted by what is valid.
 
 Weights and positions follow from a pixel's number in the whole grid, so a pixel has the same value whatever window
-it is read in. GDAL's warper gives no such promise, and takes several times as long.
+it is read in. GDAL's warper gives no such promise: of a rotated or a geographic raster with a nodata value, a
+WarpedVRT of GDAL 3.10 gives most pixels another value in another window.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ LEAST_WEIGHT = 0.5
 """A pixel is valid if at least this share of what it is made of is."""
 
 STRIP = 256
-"""Output rows that are made at once; the floating-point copies of more would not fit the processor's cache."""
+"""Output rows that are made at once, at most."""
+
+STRIP_PIXELS = 2**23
+"""Source pixels that are read at once, at most: an overview of a large mosaic takes many for each of its own."""
 
 LATTICE = 32
 """Pixels between the positions that are transformed exactly; over 5 m, a map projection bends by less than 1 µm."""
@@ -165,9 +169,11 @@ class Stretch:
     def read(self, source: Callable[[Window], Image], window: Window) -> Image:
         """Return a window of the output; `source` reads one of the input."""
         columns = axis_taps(int(window.col_off), int(window.width), self.ratio[1], self.extent[1])
+        row_pixels = (columns.stop - columns.start) * max(1.0, self.ratio[0])
+        strip = max(1, min(STRIP, int(STRIP_PIXELS / row_pixels)))
         strips = []
-        for top in range(int(window.row_off), int(window.row_off + window.height), STRIP):
-            height = min(STRIP, int(window.row_off + window.height) - top)
+        for top in range(int(window.row_off), int(window.row_off + window.height), strip):
+            height = min(strip, int(window.row_off + window.height) - top)
             rows = axis_taps(top, height, self.ratio[0], self.extent[0])
             needed = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
             strips.append(resample(*source(needed), rows, columns))

@@ -13,7 +13,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["Scanner"]
+__all__ = ["Axis", "Scanner"]
+
+Axis = NDArray[np.float64]
 
 BITS = 21
 """Of a row, and of a column, in the sorting key of a crossing; a window has less than two million of either."""
@@ -30,23 +32,26 @@ class Scanner:
     polygons : array of shapely.Polygon
         In map coordinates.
     to_pixels : function
-        From map coordinates, an array of shape (points, 2), to column and row, 0 at the outer edge of the first.
+        From x and y to column and row, 0 at the outer edge of the first.
     """
 
-    def __init__(
-        self, polygons: NDArray[Any], to_pixels: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ) -> None:
-        rings, polygon_of_ring = shapely.get_rings(polygons, return_index=True)
-        corners, ring_of_corner = shapely.get_coordinates(rings, return_index=True)
-        x, y = to_pixels(corners).T
+    def __init__(self, polygons: NDArray[Any], to_pixels: Callable[[Axis, Axis], tuple[Axis, Axis]]) -> None:
+        corners, rings, parts = np.zeros((0, 2)), np.zeros(1, np.intp), np.zeros(1, np.intp)
+        if len(polygons):
+            _, corners, (rings, parts) = shapely.to_ragged_array(polygons, include_z=False)
+        x, y = to_pixels(corners[:, 0], corners[:, 1])
         # Edges from a corner to the next of its ring, but for those along a row: they cross none.
-        edge = np.flatnonzero((ring_of_corner[1:] == ring_of_corner[:-1]) & (y[1:] != y[:-1]))
-        upper, lower = edge + (y[edge] > y[edge + 1]), edge + (y[edge] < y[edge + 1])
+        is_edge = np.zeros(len(y), np.bool_)
+        is_edge[:-1] = y[1:] != y[:-1]
+        is_edge[rings[1:] - 1] = False
+        edge = np.flatnonzero(is_edge)
+        falls = y[edge] < y[edge + 1]
+        upper, lower = edge + ~falls, edge + falls
         self._x, self._y = x[upper], y[upper]
         self._dx, self._dy = x[lower] - x[upper], y[lower] - y[upper]
         self._first, self._beyond = (np.ceil(y[end] - 0.5).astype(np.intp) for end in (upper, lower))
         # A polygon's edges follow each other: these are where they begin, and where the last ends.
-        self._edges = np.searchsorted(polygon_of_ring[ring_of_corner[edge]], np.arange(len(polygons) + 1))
+        self._edges = np.searchsorted(edge, rings[parts])
 
     def burn(self, chosen: NDArray[np.intp], column: int, row: int, height: int, width: int) -> NDArray[Any]:
         """Return 1 where the first of the chosen polygons is, 2 for the second, ...; 0 where there is none.
@@ -60,11 +65,11 @@ class Scanner:
 
         Returns
         -------
-        array of shape (height, width), uint16 where that suffices for the numbers, else int32
+        array of shape (height, width), of the smallest of uint8, uint16 and int32 that holds the numbers
         """
         number, edge = _ranges(self._edges[chosen], self._edges[chosen + 1])
         polygon, first, last = _runs_between(self._cross(number, edge, column, row, height, width), width)
-        dtype = np.uint16 if len(chosen) < 2**16 else np.int32
+        dtype = np.uint8 if len(chosen) < 2**8 else np.uint16 if len(chosen) < 2**16 else np.int32
         return _paint(polygon.astype(dtype) + dtype(1), first, last, height * width).reshape(height, width)
 
     def _cross(
@@ -76,8 +81,12 @@ class Scanner:
         which = edge[chosen]
         # In GDAL's order of operations: another rounds a few crossings to the other side of a pixel's centre.
         crossing = (at + 0.5 - self._y[which]) * self._dx[which] / self._dy[which] + self._x[which]
-        pixel = np.clip(np.floor(crossing + 0.5) - column, 0, width).astype(np.int64)
-        key: NDArray[np.int64] = ((number[chosen] << BITS) + (at - row) << BITS) + pixel
+        pixel = np.floor(crossing + 0.5)
+        pixel -= column
+        key: NDArray[np.int64] = np.clip(pixel, 0, width, out=pixel).astype(np.int64)
+        at <<= BITS
+        key += at
+        key += ((number << 2 * BITS) - (row << BITS))[chosen]
         key.sort()
         return key
 
@@ -120,8 +129,8 @@ def _paint(number: NDArray[Any], first: NDArray[np.int64], last: NDArray[np.int6
 
 def _paint_lone(number: NDArray[Any], first: NDArray[np.int64], last: NDArray[np.int64], size: int) -> NDArray[Any]:
     """Return a row of pixels with runs in their order that do not overlap: gap and run follow each other."""
-    ends = np.stack([first, last], axis=1).ravel()
-    values = np.zeros(len(ends) + 1, number.dtype)
+    ends = np.zeros(2 * len(first) + 2, np.int64)
+    ends[1:-1:2], ends[2:-1:2], ends[-1] = first, last, size
+    values = np.zeros(2 * len(first) + 1, number.dtype)
     values[1::2] = number
-    lengths = np.diff(ends, prepend=0, append=size)
-    return np.repeat(values, lengths)
+    return np.repeat(values, ends[1:] - ends[:-1])

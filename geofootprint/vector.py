@@ -241,9 +241,8 @@ def clean_polygons(geometries: NDArray[Any]) -> NDArray[Any]:
         Repaired by shapely's "structure" method; parts of a multipolygon follow each other.
     """
     valid = shapely.make_valid(np.asarray(geometries, dtype=object), method="structure", keep_collapsed=False)
-    parts = shapely.get_parts(shapely.get_parts(valid))
-    keep = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) > 0)
-    return cast("NDArray[Any]", parts[keep])
+    parts = parts_of(valid)
+    return cast("NDArray[Any]", parts[shapely.area(parts) > 0])
 
 
 def read_area(path: str | os.PathLike[str], crs: Any) -> Any:
@@ -286,7 +285,8 @@ def measure_on_ellipsoid(footprints: gpd.GeoDataFrame) -> tuple[NDArray[np.float
 
 
 LOCAL_DEGREES = 0.02
-"""Extent of a polygon up to which a plane at its centre measures it to 0.01 %; larger ones take the slow exact way."""
+"""Extent of a polygon up to which a plane at its centre measures it to 0.01 % as far as 60° of latitude, and to 0.1 %
+as far as 85°; larger ones take the slow exact way."""
 
 
 def _in_local_metres(degrees: NDArray[Any]) -> NDArray[Any]:
@@ -326,11 +326,12 @@ def write_footprints(
     target = require_format(path)
     if footprints.crs is None:
         raise VectorError(f"The footprints for {target} have no coordinate reference system; set one with set_crs.")
-    with _replacing(target) as temporary:
-        try:
+    try:
+        with _replacing(target) as temporary:
             _write(footprints, temporary, metadata or {})
-        except (DataSourceError, OSError, RuntimeError) as error:
-            raise OutputError(f"{target} cannot be written ({error}).") from error
+    except (DataSourceError, OSError, RuntimeError) as error:
+        # Also where the old file cannot be replaced: Windows refuses that while QGIS shows it.
+        raise OutputError(f"{target} cannot be written ({error}); close it elsewhere or choose another name.") from error
 
 
 def _write(footprints: gpd.GeoDataFrame, path: Path, metadata: Mapping[str, Any]) -> None:

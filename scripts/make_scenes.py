@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--gsd", type=float, default=0.15)
     parser.add_argument("--seed", type=int, default=1000, help="of the first scene")
-    parser.add_argument("--styles", type=lambda text: text.split(","), default=[None], help="taken in turn; by chance if not given")
+    parser.add_argument("--styles", type=lambda text: text.split(","), default=[None], help="in turn; by chance if not given")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     footprints = []

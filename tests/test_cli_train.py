@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from geofootprint_cli.train import command
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
-from geofootprint.learning import trainer  # noqa: E402
-from geofootprint.learning.checkpoint import load_checkpoint  # noqa: E402
-from geofootprint.learning.trainer import TrainResult  # noqa: E402
+from geofootprint.learning import trainer
+from geofootprint.learning.checkpoint import load_checkpoint
+from geofootprint.learning.trainer import TrainResult
 
 Run = Callable[..., Result]
 

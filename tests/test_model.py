@@ -191,3 +191,10 @@ def test_backends_call_nobody_and_write_nothing(make_model: MakeModel, tmp_path:
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
     assert list(home.rglob("*")) == []
+
+
+def test_a_scale_must_fit_the_bands_and_the_type() -> None:
+    with pytest.raises(ModelError, match="each of its 3 bands"):
+        replace(INFO, scale={"uint8": (255.0,)})
+    with pytest.raises(ModelError, match="scale of float32"):
+        replace(INFO, dtype="float32", scale={})

@@ -319,6 +319,14 @@ def test_bad_input(make_image: MakeImage, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_the_image_is_not_written_over(make_image: MakeImage) -> None:
+    image = make_image(size=(64, 64))
+    before = image.read_bytes()
+    with pytest.raises(OptionError, match="is the image itself"):
+        predict(image, image, model=constant(0.5))
+    assert image.read_bytes() == before
+
+
 def test_damaged_image_leaves_nothing(make_image: MakeImage, tmp_path: Path) -> None:
     image = make_image(size=(600, 600))
     image.write_bytes(image.read_bytes()[:400_000])

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geofootprint import resampling
 from geofootprint.resampling import Stretch, Warp, axis_taps, resample
 
 
@@ -80,6 +81,22 @@ def test_a_tall_window_is_the_same_as_its_strips(ratio: float) -> None:
     part, part_mask = stretch.read(source_of(pixels, valid), Window(3, 200, 10, 150))
     assert np.array_equal(part, image[:, 200:350, 3:13])
     assert np.array_equal(part_mask, mask[200:350, 3:13])
+
+
+def test_an_overview_of_a_large_source_reads_little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 400, 300), np.uint8)
+    valid = np.ones((400, 300), np.bool_)
+    stretch, window = Stretch((10.0, 10.0), (400, 300)), Window(0, 0, 30, 40)
+    at_once = stretch.read(source_of(pixels, valid), window)[0]
+    monkeypatch.setattr(resampling, "STRIP_PIXELS", 9_000)
+    read, areas = source_of(pixels, valid), []
+
+    def watched(wanted: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        areas.append(wanted.width * wanted.height)
+        return read(wanted)  # type: ignore[no-any-return]
+
+    assert np.array_equal(stretch.read(watched, window)[0], at_once)
+    assert max(areas) < 2 * 9_000
 
 
 def test_a_warp_by_whole_pixels_copies() -> None:

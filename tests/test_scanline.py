@@ -8,11 +8,11 @@ import rasterio.features
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.scanline import Scanner
+from geofootprint.scanline import Axis, Scanner
 
 
-def identity(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return xy
+def identity(x: Axis, y: Axis) -> tuple[Axis, Axis]:
+    return x, y
 
 
 def burn(polygons: list[Any], height: int, width: int, column: int = 0, row: int = 0) -> NDArray[Any]:
@@ -90,6 +90,8 @@ def test_chosen_polygons_are_numbered_anew() -> None:
 
 
 def test_many_polygons_get_a_wider_type() -> None:
+    assert burn([shapely.box(0, 0, 1, 1)] * 255, 2, 2).dtype == np.uint8
+    assert burn([shapely.box(0, 0, 1, 1)] * 256, 2, 2).dtype == np.uint16
     crowd = np.array([shapely.box(i % 300, i // 300, i % 300 + 1, i // 300 + 1) for i in range(2**16)], dtype=object)
     burnt = Scanner(crowd, identity).burn(np.arange(len(crowd)), 0, 0, 220, 300)
     assert burnt.dtype == np.int32

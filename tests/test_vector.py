@@ -293,3 +293,16 @@ def test_real_footprints_are_read(data_folder: Path) -> None:
     frame = read_footprints(data_folder / "dhaka" / "buildings.gpkg", crs="EPSG:32646")
     assert len(frame) >= 820
     assert frame.is_valid.all()
+
+
+def test_a_file_that_cannot_be_replaced_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.gpkg"
+    write_footprints(footprints(), path)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "used by another process")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OutputError, match=r"a\.gpkg cannot be written"):
+        write_footprints(footprints(), path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.gpkg"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -69,5 +70,5 @@ def test_tiles_are_drawn_by_weight() -> None:
 
 def test_an_error_in_a_thread_reaches_the_loop(tiles: TileSet) -> None:
     broken = TileSet([replace(tiles.tiles[0], image=np.zeros((0, 0, 3), np.uint8))], 3, 0.15, ())
-    with BatchStream(broken, CONFIG, seed=0) as batches, pytest.raises(Exception, match="warpAffine|remap|empty|Assertion"):
+    with BatchStream(broken, CONFIG, seed=0) as batches, pytest.raises(cv2.error):
         next(batches)

@@ -74,7 +74,7 @@ def test_several_datasets(dataset: Path, make_dataset: Callable[..., Path]) -> N
 
 
 def test_bands_differ(dataset: Path, make_dataset: Callable[..., Path]) -> None:
-    with pytest.raises(DatasetError, match="has bands 4, but .* has 3; train on datasets of one kind"):
+    with pytest.raises(DatasetError, match=r"has bands 4, but .* has 3; train on datasets of one kind"):
         read_tiles([(dataset, 1.0), (make_dataset(bands=4), 1.0)], "train")
 
 
@@ -92,7 +92,7 @@ def test_other_types_are_refused(copied: Path) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
 def test_weights_must_be_positive(dataset: Path, weight: float) -> None:
-    with pytest.raises(OptionError, match="weight of .* must be more than 0"):
+    with pytest.raises(OptionError, match=r"weight of .* must be more than 0"):
         read_tiles([(dataset, weight)], "train")
 
 

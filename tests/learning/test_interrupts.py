@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
-from geofootprint.errors import Cancelled  # noqa: E402
-from geofootprint.learning.interrupts import cancelled_by_interrupt  # noqa: E402
+from geofootprint.errors import Cancelled
+from geofootprint.learning.interrupts import cancelled_by_interrupt
 
 
 class Recorded:

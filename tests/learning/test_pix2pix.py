@@ -88,7 +88,12 @@ def test_the_order_is_that_of_the_paper(
         network.register_forward_pre_hook(lambda _module, given, name=name: seen.append((name, given)))
         optimizer = getattr(networks, f"{name}_optimizer")
         step = optimizer.step
-        monkeypatch.setattr(optimizer, "step", lambda name=name, step=step: (seen.append((f"{name} step", ())), step()))
+
+        def record(name: str = name, step: Any = step) -> None:
+            seen.append((f"{name} step", ()))
+            step()
+
+        monkeypatch.setattr(optimizer, "step", record)
     bare = networks.discriminator.module.register_forward_pre_hook(lambda *_: seen.append(("judge", ())))
     networks.step(batch, adversarial=True)
     bare.remove()
@@ -202,8 +207,8 @@ def test_the_paper_draws_small_weights(fabric: Fabric) -> None:
 
 
 def test_the_first_average_is_the_weights_and_later_ones_follow() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
-    average = Average(network, decay=0.5)
+    network: Any = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
+    average: Any = Average(network, decay=0.5)
     values = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0]
     expected = values[0]
     for count, value in enumerate(values):

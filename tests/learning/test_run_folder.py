@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
-from geofootprint.config import PRESETS, load_config  # noqa: E402
-from geofootprint.errors import MissingFileError, OutputError  # noqa: E402
-from geofootprint.learning.run_folder import RunFolder  # noqa: E402
+from geofootprint.config import PRESETS, load_config
+from geofootprint.errors import MissingFileError, OutputError
+from geofootprint.learning.run_folder import RunFolder
 
 CONFIG = PRESETS["footprint"]
 
@@ -33,18 +33,28 @@ def test_a_new_run(tmp_path: Path) -> None:
 
 def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "a" / "b")
-    with pytest.raises(ZeroDivisionError), run.opened(CONFIG, step=0, validated=0):
-        run.append("losses.csv", {"step": 20})
-        run.sample(1).write_bytes(b"picture")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with run.opened(CONFIG, step=0, validated=0):
+            run.append("losses.csv", {"step": 20})
+            run.sample(1).write_bytes(b"picture")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert names(tmp_path) == set()
 
 
 def test_but_a_checkpoint_stays(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt), run.opened(CONFIG, step=0, validated=0):
-        run.last.touch()
-        raise KeyboardInterrupt
+
+    def fail() -> None:
+        with run.opened(CONFIG, step=0, validated=0):
+            run.last.touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert names(run.path) == {"config.toml", "samples", "last.ckpt"}
 
 

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
-from geofootprint.config import PRESETS, TrainConfig, from_dict  # noqa: E402
-from geofootprint.learning.schedule import WARM_UP, Counters, Schedule  # noqa: E402
+from geofootprint.config import PRESETS, TrainConfig, from_dict
+from geofootprint.learning.schedule import WARM_UP, Counters, Schedule
 
 STEPS = from_dict({"epochs": 10, "data": {"batch": 4, "crops_per_epoch": 403}})
 CLOCK = replace(STEPS, minutes=2.0)

@@ -22,6 +22,7 @@ from geofootprint.config import load_config  # noqa: E402
 from geofootprint.errors import Cancelled, DatasetError, MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
 from geofootprint.learning import schedule, trainer  # noqa: E402
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from geofootprint.learning.pix2pix import Pix2Pix  # noqa: E402
 from geofootprint.learning.trainer import TrainResult, train  # noqa: E402
 
 EXACT: dict[str, Any] = {"device": "cpu", "precision": "32"}
@@ -393,7 +394,7 @@ def test_an_existing_run(finished: tuple[Path, TrainResult], dataset: Path, tiny
 def test_resuming_with_other_things(
     finished: tuple[Path, TrainResult], make_dataset: Callable[..., Path], dataset: Path
 ) -> None:
-    with pytest.raises(DatasetError, match="was trained on 1[0-9] tiles of 3 bands, but the datasets have"):
+    with pytest.raises(DatasetError, match=r"was trained on 1[0-9] tiles of 3 bands, but the datasets have"):
         train(make_dataset(side=256), finished[0], resume=True, **EXACT)
     with pytest.raises(OptionError, match="--seed 5 is not that of the run"):
         train(dataset, finished[0], resume=True, seed=5, **EXACT)
@@ -407,12 +408,12 @@ def test_a_batch_that_devices_cannot_share(dataset: Path, tiny: Path, tmp_path: 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(
     dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = trainer.Pix2Pix.step
+    step = Pix2Pix.step
 
     def explode(*arguments: Any, **options: Any) -> dict[str, Any]:
         return {name: value * float("nan") for name, value in step(*arguments, **options).items()}
 
-    monkeypatch.setattr(trainer.Pix2Pix, "step", explode)
+    monkeypatch.setattr(Pix2Pix, "step", explode)
     with pytest.raises(ModelError, match="The loss 'discriminator_real' is not finite at step 2; lower optimizer"):
         train(dataset, tmp_path / "run", config=tiny, epochs=1, **EXACT)
     assert not (tmp_path / "run").exists()
