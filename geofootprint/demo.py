@@ -11,7 +11,7 @@ import geopandas as gpd
 import shapely
 
 from geofootprint.errors import OptionError
-from geofootprint.evaluate import evaluate
+from geofootprint.evaluate import REPORT_FILES, evaluate
 from geofootprint.model import Model, load_model
 from geofootprint.output import created_folder
 from geofootprint.progress import SILENT, Progress
@@ -27,6 +27,9 @@ OUTLINE: Colour = (255, 221, 0)
 
 OVERVIEW_SIZE = 1600
 """Pixels of the picture's longer side, at most."""
+
+FILES = ("ortho.tif", "truth.gpkg", "area.geojson", "buildings.gpkg", "overview.png", *REPORT_FILES)
+"""All that a demo writes."""
 
 MIN_SIZE = 256
 """Pixels; less ground may have no building at all."""
@@ -104,7 +107,7 @@ def demo(
     if size < MIN_SIZE:
         raise OptionError(f"The size of the demo's scene must be at least {MIN_SIZE} px, not {size}.")
     network = model if isinstance(model, Model) else load_model(model)
-    with created_folder(out) as folder:
+    with created_folder(out, FILES) as folder:
         image, truth, area, found = (
             folder / name for name in ("ortho.tif", "truth.gpkg", "area.geojson", "buildings.gpkg")
         )

@@ -27,10 +27,13 @@ from geofootprint.score_page import Layers, build_score_page
 from geofootprint.scores import BOUNDARY_WIDTH, IOU_THRESHOLD, RATIOS, Scores, score_footprints
 from geofootprint.vector import read_area, read_footprints, write_footprints
 
-__all__ = ["Evaluation", "evaluate", "metric_crs"]
+__all__ = ["REPORT_FILES", "Evaluation", "evaluate", "metric_crs"]
 
 SCHEMA = 1
 """Number of the JSON's format."""
+
+REPORT_FILES = ("scores.json", "report.html", "matches.gpkg")
+"""What is written where `out` is given."""
 
 ROUNDING = 1e-9
 """What a score may be below its mark: a building's IoU with itself is 1 but for the last digits."""
@@ -161,7 +164,7 @@ def evaluate(
     marks = _check_marks(fail_under or {})
     if image is not None:
         _check_image(image, out, progress)
-    with created_folder(out) if out is not None else nullcontext() as folder:
+    with created_folder(out, REPORT_FILES) if out is not None else nullcontext() as folder:
         true = read_footprints(truth)
         crs = metric_crs(true)
         true = true if crs == true.crs else read_footprints(truth, crs=crs)

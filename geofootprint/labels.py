@@ -129,7 +129,7 @@ class LabelBurner:
         labels = (instances > 0).view(np.uint8)
         if self._draws_contours:
             labels += _draw_contours(instances, labels, self._width)
-        return labels[halo:-halo, halo:-halo]
+        return np.ascontiguousarray(labels[halo:-halo, halo:-halo])
 
     def _to_pixels(self, x: Axis, y: Axis) -> tuple[Axis, Axis]:
         """Return columns and rows, to the last bit as GDAL computes them: that decides about centres on an edge."""
@@ -322,7 +322,7 @@ def rasterize_labels(
         require_folder(out)
         made = [_label_image(footprints, paths[0], Path(out), job)]
     else:
-        with created_folder(out) as folder:
+        with created_folder(out, [f"{name}.tif" for name in distinct_names(paths)]) as folder:
             made = _label_images(footprints, paths, folder, job)
     building, valid = sum(one.building for one in made), sum(one.valid for one in made)
     labels = tuple(one.path for one in made)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +85,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def created_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder for several files, made if need be; on any failure what is new in it goes, and it too.
+def created_folder(path: str | os.PathLike[str], names: Iterable[str]) -> Iterator[Path]:
+    """Give a folder for several files, made if need be; on any failure those that are new go, and it too if it was made.
+
+    Parameters
+    ----------
+    path : path
+    names : iterable of str
+        The files that will be written in it. Others are not touched: another program may write them meanwhile.
 
     Yields
     ------
@@ -106,12 +111,12 @@ def created_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise OutputError(f"{target} cannot be made ({error.strerror}); choose another folder.") from error
     if not os.access(target, os.W_OK):
         raise OutputError(f"{target} cannot be written to: no permission; choose another folder.")
-    before = set(target.iterdir())
+    new = [target / name for name in names if not (target / name).exists()]
     try:
         yield target
     except BaseException:
-        for entry in set(target.iterdir()) - before:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for file in new:
+            file.unlink(missing_ok=True)
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()

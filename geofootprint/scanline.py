@@ -78,9 +78,9 @@ class Scanner:
         """Return the sorted keys of number, row and column where edges cross the rows' centre lines."""
         first = np.clip(self._first[edge], row, row + height)
         chosen, at = _ranges(first, np.clip(self._beyond[edge], row, row + height))
-        which = edge[chosen]
+        x, y, dx, dy = (of_edge[edge][chosen] for of_edge in (self._x, self._y, self._dx, self._dy))
         # In GDAL's order of operations: another rounds a few crossings to the other side of a pixel's centre.
-        crossing = (at + 0.5 - self._y[which]) * self._dx[which] / self._dy[which] + self._x[which]
+        crossing = (at + 0.5 - y) * dx / dy + x
         pixel = np.floor(crossing + 0.5)
         pixel -= column
         key: NDArray[np.int64] = np.clip(pixel, 0, width, out=pixel).astype(np.int64)

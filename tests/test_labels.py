@@ -109,6 +109,15 @@ def test_a_contour_has_its_width_on_the_inside() -> None:
         assert labels[15, :15].tolist() == [0] * 5 + [2] * width + [1] * (10 - width)
 
 
+@pytest.mark.parametrize("count", [255, 256, 70_000])
+def test_walls_between_very_many_houses_are_kept(count: int) -> None:
+    """However many houses a window holds, each has a number of its own."""
+    west = np.arange(count)
+    grid = Grid(UTM, Affine(0.25, 0, 0, 0, -0.25, 2), 4 * count, 8)
+    labels = burn_labels(shapely.box(west, 0, west + 1, 2), grid, contour_width=1)
+    assert np.array_equal(labels[3], np.tile([CONTOUR, BUILDING, BUILDING, CONTOUR], count))
+
+
 def test_a_cut_is_no_wall() -> None:
     grid = Grid(UTM, Affine(1, 0, 0, 0, -1, 20), 20, 20)
     labels = burn_labels([shapely.box(-10, 5, 12, 40)], grid)

@@ -25,6 +25,11 @@ def fail_after_writing(path: Path) -> float:
     return 1 / 0
 
 
+def fail_beside_another_program(folder: Path) -> float:
+    (folder / "another program's.txt").write_text("kept")
+    return fail_after_writing(folder / "new.txt")
+
+
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     with atomic_path(target) as temporary:
@@ -73,16 +78,16 @@ def test_require_folder_needs_permission(tmp_path: Path) -> None:
 
 
 def test_a_new_folder_goes_with_what_failed_in_it(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), created_folder(tmp_path / "a" / "b") as folder:
+    with pytest.raises(ZeroDivisionError), created_folder(tmp_path / "a" / "b", ["one.txt"]) as folder:
         fail_after_writing(folder / "one.txt")
     assert not (tmp_path / "a").exists()
 
 
 def test_a_folder_that_was_there_keeps_its_own(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("old")
-    with pytest.raises(ZeroDivisionError), created_folder(tmp_path) as folder:
-        fail_after_writing(folder / "new.txt")
-    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"]
+    with pytest.raises(ZeroDivisionError), created_folder(tmp_path, ["old.txt", "new.txt"]) as folder:
+        fail_beside_another_program(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"old.txt", "another program's.txt"}
 
 
 def test_names_are_distinct() -> None:

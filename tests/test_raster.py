@@ -113,7 +113,7 @@ def test_at_gsd_turns_a_rotated_grid() -> None:
     assert metric.width == math.ceil(100 * (math.cos(math.radians(30)) + 0.5))
 
 
-@pytest.mark.parametrize("gsd", [0.0, -1.0])
+@pytest.mark.parametrize("gsd", [0.0, -1.0, math.nan, math.inf])
 def test_at_gsd_wants_a_length(gsd: float) -> None:
     with pytest.raises(OptionError, match="more than 0 m"):
         Grid(UTM, PLACE, 10, 10).at_gsd(gsd)

@@ -89,13 +89,12 @@ def test_chosen_polygons_are_numbered_anew() -> None:
     assert burnt[0].tolist() == [0, 0, 1, 1, 0, 0, 2, 2, 0, 0]
 
 
-def test_many_polygons_get_a_wider_type() -> None:
+def test_numbers_are_of_the_smallest_type_that_holds_them() -> None:
     assert burn([shapely.box(0, 0, 1, 1)] * 255, 2, 2).dtype == np.uint8
     assert burn([shapely.box(0, 0, 1, 1)] * 256, 2, 2).dtype == np.uint16
     crowd = np.array([shapely.box(i % 300, i // 300, i % 300 + 1, i // 300 + 1) for i in range(2**16)], dtype=object)
     burnt = Scanner(crowd, identity).burn(np.arange(len(crowd)), 0, 0, 220, 300)
     assert burnt.dtype == np.int32
-    assert burnt.max() == 2**16
     assert len(np.unique(burnt)) == 2**16 + 1
 
 

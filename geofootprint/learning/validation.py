@@ -17,7 +17,7 @@ from geofootprint.learning.dataset import Tile, TileSet
 from geofootprint.learning.pix2pix import CLASSES
 from geofootprint.progress import SILENT, Progress
 
-__all__ = ["Score", "predict_probabilities", "validate"]
+__all__ = ["Score", "count_levels", "ious", "predict_probabilities", "validate"]
 
 LEVELS = 255
 """Probabilities are counted in steps of 1/255, as they are kept on disk."""
