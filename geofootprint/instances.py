@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 
 __all__ = ["separate_instances"]
 
-INTERIOR = 90
-"""Contour probability, 0 to 255, up to which a building's pixel is its interior; walls between reach less than 255."""
+INTERIOR = 60
+"""Contour probability, 0 to 255, up to which a building's pixel is its interior.
+
+Low, since models are unsure of walls between houses: on predictions of two real towns, of 40 to 255, values from 40 to 64
+matched most houses (F1 0.49 and 0.43 instead of 0.18 and 0.08 without a contour).
+"""
 
 
 def separate_instances(
@@ -68,6 +72,7 @@ def _grow(labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> None:
     beside = cv2.dilate(unlabelled.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
     flat, left = padded.ravel(), unlabelled.ravel()
     sides = np.array([-1, 1, -padded.shape[1], padded.shape[1]])
+    last = np.empty(flat.size, np.int64)
     ring = np.flatnonzero(beside & (padded > 0))
     while ring.size:
         ring = ring[np.argsort(-flat[ring])]
@@ -76,5 +81,7 @@ def _grow(labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> None:
         reached = reached[left[reached]]
         flat[reached] = given  # where several reach a pixel, the last one stays: the smallest label
         left[reached] = False
-        ring = np.unique(reached)
+        turn = np.arange(reached.size)
+        last[reached] = turn
+        ring = reached[last[reached] == turn]  # each once
     labels[:] = padded[1:-1, 1:-1]

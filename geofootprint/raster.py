@@ -49,7 +49,6 @@ __all__ = [
 
 VIRTUAL = re.compile(r"/vsi|[A-Za-z0-9_+]{2,}:")
 """Paths that only GDAL can tell to be missing: ``/vsicurl/...``, ``https://...``, ``GTIFF_DIR:2:...``; not ``C:``."""
-
 SAME_GSD = 0.01
 """Ground sampling distances that differ by less than this share are taken as equal: no resampling."""
 
@@ -222,16 +221,10 @@ class ImageReader:
 
     Parameters
     ----------
-    dataset : rasterio.DatasetReader
-        Closed with the reader.
-    name : str
-        For errors.
-    grid : Grid
-        What is to be read.
-    bands : tuple of int
-        Colour bands, from 1.
-    alpha : int, optional
-        Band that is 0 where not valid.
+    dataset, name, grid
+        An open rasterio dataset, its name for errors, and the grid to read on.
+    bands, alpha : tuple of int, int or None
+        Colour bands from 1, and the band that is 0 where not valid.
     resampling : Stretch or Warp, optional
         From the dataset's grid to `grid`, where they differ.
 

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 
 from geofootprint._version import __version__
 from geofootprint.area import find_area, widen, window_of
+from geofootprint.errors import OptionError
 from geofootprint.model import Model, load_model
 from geofootprint.predict import Predictor, predict
 from geofootprint.progress import SILENT, Progress
@@ -27,6 +28,12 @@ __all__ = ["SegmentPlan", "SegmentResult", "plan_segment", "segment"]
 
 MARGIN = 50.0
 """Metres around the area asked for that are predicted too, so that buildings on its edge come out whole."""
+
+
+class _Rule(TypedDict):
+    threshold: float
+    min_area: float
+    outline: str
 
 
 class _Where(TypedDict):
@@ -145,35 +152,46 @@ def segment(
     started = time.monotonic()
     target = require_format(out)
     check_options(threshold=threshold, min_area=min_area, outline=outline)
+    if aoi is not None and target.exists() and Path(aoi).exists() and target.samefile(aoi):
+        raise OptionError(f"{target} is the area of interest itself; give the result another name.")
     crs = _crs_of(image)
     network = model if isinstance(model, Model) else load_model(model, device=device)
-    info = network.info
-    level = info.threshold if threshold is None else threshold
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-        probabilities = Path(folder) / "probabilities.tif"
-        where: _Where = {"aoi": aoi, "bounds": bounds}
-        predict(image, probabilities, model=network, margin=MARGIN, tta=tta, cog=False, progress=progress, **where)
-        footprints, _ = read_outlines(
-            probabilities, threshold=level, min_area=min_area, outline=outline, progress=progress
-        )
-        with open_raster(probabilities) as dataset:
-            area = find_area(image, read_grid(dataset, str(probabilities)), **where)
+    rule: _Rule = {
+        "threshold": network.info.threshold if threshold is None else threshold,
+        "min_area": min_area,
+        "outline": outline,
+    }
+    where: _Where = {"aoi": aoi, "bounds": bounds}
+    footprints, area = _outline(image, target, network, where, rule, tta=tta, progress=progress)
     footprints = _choose(footprints, area, crs)
-    footprints["source"] = Path(image).name
-    footprints["model"] = model_label(info.name, info.sha256)
+    label = model_label(network.info.name, network.info.sha256)
+    footprints = footprints.assign(source=Path(image).name, model=label)
     if footprints.empty:
         progress.warn(f"No building was found in {os.fspath(image)}; the layer written is empty.")
-    options = {"threshold": level, "min_area": min_area, "outline": outline, "tta": tta, "bounds": bounds}
-    options["aoi"] = None if aoi is None else os.fspath(aoi)
+    options = {**rule, "tta": tta, "bounds": bounds, "aoi": None if aoi is None else os.fspath(aoi)}
     write_footprints(footprints, target, metadata=_describe(image, network, options))
-    return SegmentResult(
-        out=str(target),
-        count=len(footprints),
-        area_m2=round(float(footprints["area_m2"].sum()), 2),
-        threshold=level,
-        model=model_label(info.name, info.sha256),
-        seconds=round(time.monotonic() - started, 3),
-    )
+    size = round(float(footprints["area_m2"].sum()), 2)
+    seconds = round(time.monotonic() - started, 3)
+    return SegmentResult(str(target), len(footprints), size, rule["threshold"], label, seconds)
+
+
+def _outline(
+    image: str | os.PathLike[str],
+    target: Path,
+    model: Model,
+    where: _Where,
+    rule: _Rule,
+    *,
+    tta: bool,
+    progress: Progress,
+) -> tuple[gpd.GeoDataFrame, Any]:
+    """Return the footprints around the area asked for, and that area in their CRS."""
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
+        probabilities = Path(folder) / "probabilities.tif"
+        predict(image, probabilities, model=model, margin=MARGIN, tta=tta, progress=progress, **where)
+        footprints, _ = read_outlines(probabilities, progress=progress, **rule)
+        with open_raster(probabilities) as dataset:
+            return footprints, find_area(image, read_grid(dataset, str(probabilities)), **where)
 
 
 def plan_segment(

@@ -183,16 +183,7 @@ def tile(
         raise OptionError("No image is given; name at least one orthophoto.")
     with _new_dataset(out) as folder:
         rows, bands, dtype = _cut_images(paths, footprints, folder, options, aoi, progress)
-        index = _make_index(rows)
-        side = options.block or default_block(index, options.size * float(index["gsd"].min()))
-        index["block"] = blocks_of(index, side)
-        index["split"] = split_tiles(index, options.split, seed=options.seed, progress=progress)
-        keep = ~leaks(index)
-        for name in index.loc[~keep, "name"]:
-            (folder / "images" / f"{name}.tif").unlink()
-            (folder / "labels" / f"{name}.tif").unlink()
-        dropped = int((~keep).sum())
-        index = index[keep].drop(columns="extent").reset_index(drop=True)
+        index, side, dropped = _index_tiles(rows, folder, options, progress)
         _write_index(index, folder, {**asdict(options), "block": side, "bands": bands, "dtype": dtype})
     return _summarise(index, os.fspath(out), dropped)
 
@@ -349,8 +340,19 @@ def _write_tile(path: Path, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.
             dataset.write_mask(valid)
 
 
-def _make_index(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
-    return gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326")
+def _index_tiles(
+    rows: list[dict[str, Any]], folder: Path, options: _Options, progress: Progress
+) -> tuple[gpd.GeoDataFrame, float, int]:
+    """Return the index of the tiles with their splits, the side of the blocks, and how many leaking tiles it removed."""
+    index = gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326")
+    side = options.block or default_block(index, options.size * float(index["gsd"].min()))
+    index["block"] = blocks_of(index, side)
+    index["split"] = split_tiles(index, options.split, seed=options.seed, progress=progress)
+    leaking = leaks(index)
+    for row in index[leaking].itertuples():
+        (folder / row.image).unlink()
+        (folder / row.label).unlink()
+    return index[~leaking].drop(columns="extent").reset_index(drop=True), side, int(leaking.sum())
 
 
 @contextmanager

@@ -39,7 +39,7 @@ OUTLINES = ("map", "area", "raw")
 MIN_HOLE = 4.0
 """Square metres of the smallest courtyard; smaller holes are filled."""
 
-MIN_MARKER = 2.0
+MIN_MARKER = 4.0
 """Square metres of the smallest interior that tells touching buildings apart."""
 
 PEAK = 0.2

@@ -14,7 +14,6 @@ import shapely
 from affine import Affine
 from models import paint_roofs
 
-from geofootprint.area import find_area, widen, window_of
 from geofootprint.errors import (
     Cancelled,
     GeofootprintError,
@@ -25,7 +24,6 @@ from geofootprint.errors import (
     RasterError,
     VectorError,
 )
-from geofootprint.raster import open_image
 from geofootprint.segment import plan_segment, segment
 from geofootprint.vector import COLUMNS
 
@@ -34,6 +32,7 @@ MakeFile = Callable[..., Path]
 ROOFS = [(20, 20, 80, 100), (20, 100, 80, 160), (150, 200, 220, 290), (250, 0, 290, 60)]
 """Rows and columns: two that touch, one alone, one at the left edge."""
 ORIGIN = (680_000, 5_238_000)
+BOUNDS = (680_000.0, 5_237_955.0, 680_045.0, 5_238_000.0)
 
 
 class Listener:
@@ -92,17 +91,14 @@ def test_roofs_become_footprints(image: Path, toy: Path, tmp_path: Path) -> None
 
 
 def test_run_is_described_in_the_geopackage(image: Path, toy: Path, tmp_path: Path) -> None:
-    segment(image, tmp_path / "a.gpkg", model=toy, device="cpu", threshold=0.6, bounds=(*ORIGIN_BOUNDS,))
+    segment(image, tmp_path / "a.gpkg", model=toy, device="cpu", threshold=0.6, bounds=BOUNDS)
     told = json.loads(pyogrio.read_info(tmp_path / "a.gpkg", layer="buildings")["layer_metadata"]["geofootprint"])
     assert told["command"] == "segment"
     assert told["image"] == str(image)
     assert told["options"]["threshold"] == 0.6
-    assert told["options"]["bounds"] == list(ORIGIN_BOUNDS)
+    assert told["options"]["bounds"] == list(BOUNDS)
     assert len(told["model"]["sha256"]) == 64
     assert told["version"]
-
-
-ORIGIN_BOUNDS = (680_000.0, 5_237_955.0, 680_045.0, 5_238_000.0)
 
 
 def test_same_input_gives_the_same_footprints(image: Path, toy: Path, tmp_path: Path) -> None:
@@ -197,10 +193,6 @@ def unplaced(make_image: MakeFile) -> Path:
     return path
 
 
-def no_model(make_image: MakeFile) -> Path:
-    return make_image("model.tif", bands=1)
-
-
 IMAGES: dict[str, tuple[Callable[[MakeFile], Path], type[GeofootprintError], str]] = {
     "missing": (lambda _: Path("no.tif"), MissingFileError, "does not exist"),
     "truncated": (damaged, RasterError, r"image\.tif"),
@@ -263,6 +255,15 @@ def test_area_that_misses_the_image(image: Path, toy: Path, tmp_path: Path) -> N
     assert names(tmp_path) == {"image.tif", "far.geojson"}
 
 
+def test_area_of_interest_is_not_overwritten(image: Path, toy: Path, tmp_path: Path) -> None:
+    area = tmp_path / "aoi.gpkg"
+    gpd.GeoSeries([ground(0, 0, 300, 300)], crs=25832).to_file(area)
+    before = area.read_bytes()
+    with pytest.raises(OptionError, match="area of interest"):
+        segment(image, area, model=toy, device="cpu", aoi=area)
+    assert area.read_bytes() == before
+
+
 def test_plan_says_what_would_be_done(image: Path, toy: Path, tmp_path: Path) -> None:
     plan = plan_segment(image, tmp_path / "a.gpkg", model=toy, device="cpu")
     assert (plan.width, plan.height, plan.crs) == (300, 300, "EPSG:25832")
@@ -273,20 +274,6 @@ def test_plan_says_what_would_be_done(image: Path, toy: Path, tmp_path: Path) ->
     small = plan_segment(image, tmp_path / "a.gpkg", model=toy, device="cpu", bounds=ground(290, 290, 300, 300).bounds)
     assert small.patches <= plan.patches
     assert names(tmp_path) == {"image.tif"}
-
-
-def test_area_and_its_margin(image: Path) -> None:
-    with open_image(image) as reader:
-        grid = reader.grid
-    assert find_area(image, grid) is None
-    assert widen(None, grid, 10) is None
-    assert window_of(None, grid).flatten() == (0, 0, 300, 300)
-    area = find_area(image, grid, bounds=ground(100, 100, 110, 120).bounds)
-    assert window_of(area, grid).flatten() == (100, 100, 20, 10)
-    wide = widen(area, grid, 3.0)
-    assert window_of(wide, grid).flatten() == pytest.approx((80, 80, 60, 50), abs=1)
-    assert wide.area < 1.001 * ground(80, 80, 130, 140).area
-    assert shapely.box(*grid.bounds).covers(widen(area, grid, 1000))
 
 
 @pytest.mark.data

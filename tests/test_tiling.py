@@ -102,6 +102,7 @@ def test_a_dataset_is_images_labels_and_an_index(tmp_path: Path, make_image: Mak
     assert (about["schema"], about["bands"], about["dtype"], about["size"]) == (1, 3, "uint8", 128)
     assert (about["scheme"], about["contour_width"], about["sources"]) == ("contour", 2, [str(image)])
     assert about["gsd"] == pytest.approx(0.15, rel=1e-3)
+    assert about["block"] >= 128 * 0.15
     assert result.train + result.val + result.test == 12
     assert result.building_share == pytest.approx(24 / 100, abs=0.05)
 
