@@ -188,7 +188,7 @@ def _outline(
     """Return the footprints around the area asked for, and that area in their CRS."""
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
         probabilities = Path(folder) / "probabilities.tif"
-        predict(image, probabilities, model=model, margin=MARGIN, tta=tta, progress=progress, **where)
+        predict(image, probabilities, model=model, margin=MARGIN, tta=tta, cog=False, progress=progress, **where)
         footprints, _ = read_outlines(probabilities, progress=progress, **rule)
         with open_raster(probabilities) as dataset:
             return footprints, find_area(image, read_grid(dataset, str(probabilities)), **where)
