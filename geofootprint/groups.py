@@ -104,9 +104,10 @@ class Walk:
         ]
         for window in track(windows, "vectorize", len(windows), self._progress):
             yield from self._inside(window)
-        for parts in self._joined():
-            self._progress.update("vectorize", len(windows), len(windows))
-            yield from self._across(parts)
+        joined = self._joined()
+        if joined:
+            for parts in track(joined, "join", len(joined), self._progress):
+                yield from self._across(parts)
 
     def _read(
         self, top: int, left: int, bottom: int, right: int
