@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geofootprint.errors import OptionError, VectorError
-from geofootprint.output import create_geotiff, created_folder, distinct_names, require_folder
+from geofootprint.output import create_geotiff, created_folder, distinct_names, require_folder, require_other
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.raster import Grid, ImageReader, open_own_grid, windows_of
 from geofootprint.scanline import Axis, Scanner
@@ -365,6 +365,7 @@ def _label_images(
 def _label_image(
     footprints: str | os.PathLike[str], image: str | os.PathLike[str], out: Path, job: _Job
 ) -> _Made:
+    require_other(out, image)
     with open_own_grid(image) as reader:
         grid = reader.grid
         found = footprints_on(footprints, grid, reader.name)

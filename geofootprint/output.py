@@ -12,7 +12,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import RasterioError
 
-from geofootprint.errors import OutputError
+from geofootprint.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
     from geofootprint.raster import Grid
@@ -25,6 +25,8 @@ __all__ = [
     "created_folder",
     "distinct_names",
     "require_folder",
+    "require_other",
+    "require_tiff",
 ]
 
 BLOCK_CACHE_MB = 128
@@ -54,6 +56,34 @@ def require_folder(path: str | os.PathLike[str]) -> Path:
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{target} cannot be written: no permission in {folder}; choose another folder.")
     return target
+
+
+def require_other(path: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Fail if a result would replace one of the inputs it is made from.
+
+    Raises
+    ------
+    OptionError
+    """
+    target = Path(path)
+    for name in inputs:
+        if name is not None and target.exists() and Path(name).exists() and target.samefile(name):
+            raise OptionError(f"{target} is itself read for the result; give the result another name.")
+
+
+def require_tiff(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if a GeoTIFF can be written there, and fail before any work is done if not.
+
+    Raises
+    ------
+    OptionError
+        If the extension is not .tif or .tiff.
+    OutputError
+        As of `require_folder`.
+    """
+    if Path(path).suffix.lower() not in (".tif", ".tiff"):
+        raise OptionError(f"{os.fspath(path)} is a name for no GeoTIFF; let it end in .tif.")
+    return require_folder(path)
 
 
 @contextmanager

@@ -25,9 +25,9 @@ from rasterio.features import geometry_mask
 from rasterio.windows import Window
 
 from geofootprint.area import find_area, widen, window_of
-from geofootprint.errors import OptionError, RasterError
+from geofootprint.errors import RasterError
 from geofootprint.model import Model, load_model
-from geofootprint.output import copy_as_cog
+from geofootprint.output import copy_as_cog, require_other, require_tiff
 from geofootprint.patches import WEIGHT_BITS, PatchAxis, mirror_axis
 from geofootprint.probabilities import MODEL_TAG
 from geofootprint.progress import SILENT, Progress
@@ -38,7 +38,6 @@ from geofootprint.raster import (
     open_image,
     open_raster,
     read_grid,
-    require_folder,
 )
 
 __all__ = [
@@ -334,9 +333,8 @@ def predict(
         If an input cannot be used, the area misses the image, or nothing in it is valid.
     """
     started = time.monotonic()
-    target = require_folder(out)
-    if target.exists() and Path(image).exists() and target.samefile(image):
-        raise OptionError(f"{target} is the image itself; give another name for the result.")
+    target = require_tiff(out)
+    require_other(target, image)
     network = model if isinstance(model, Model) else load_model(model, device=device)
     info = network.info
     _check_gsd(image, network, progress)

@@ -16,8 +16,8 @@ from rasterio.crs import CRS
 
 from geofootprint._version import __version__
 from geofootprint.area import find_area, widen, window_of
-from geofootprint.errors import OptionError
 from geofootprint.model import Model, load_model
+from geofootprint.output import require_other
 from geofootprint.predict import Predictor, predict
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import open_image, open_raster, read_grid
@@ -152,8 +152,7 @@ def segment(
     started = time.monotonic()
     target = require_format(out)
     check_options(threshold=threshold, min_area=min_area, outline=outline)
-    if aoi is not None and target.exists() and Path(aoi).exists() and target.samefile(aoi):
-        raise OptionError(f"{target} is the area of interest itself; give the result another name.")
+    require_other(target, image, aoi)
     crs = _crs_of(image)
     network = model if isinstance(model, Model) else load_model(model, device=device)
     rule: _Rule = {

@@ -87,3 +87,12 @@ def test_what_the_user_can_mend_is_one_sentence(
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["houses.gpkg", "image.tif"]
+
+
+def test_an_image_is_not_replaced_by_its_labels(run: Run, tmp_path: Path, make_image: Callable[..., Path], houses: Path) -> None:
+    image = make_image()
+    before = image.read_bytes()
+    result = run("rasterize-labels", houses, image, "-o", image)
+    assert result.exit_code == 2
+    assert "give the result another name" in result.stderr
+    assert image.read_bytes() == before

@@ -11,8 +11,16 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 
-from geofootprint.errors import GeofootprintError, OutputError
-from geofootprint.output import atomic_path, create_geotiff, created_folder, distinct_names, require_folder
+from geofootprint.errors import GeofootprintError, OptionError, OutputError
+from geofootprint.output import (
+    atomic_path,
+    create_geotiff,
+    created_folder,
+    distinct_names,
+    require_folder,
+    require_other,
+    require_tiff,
+)
 from geofootprint.raster import Grid
 
 GRID = Grid(CRS.from_epsg(25832), Affine(0.2, 0, 680_000, 0, -0.2, 5_238_000), 700, 600)
@@ -121,7 +129,6 @@ def test_a_small_geotiff_is_not_tiled(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
-from geofootprint.errors import OutputError
 from tests.test_output import GRID
 from geofootprint.output import create_geotiff
 
@@ -143,3 +150,16 @@ def test_a_geotiff_on_a_full_disk_is_refused(tmp_path: Path) -> None:
     )
     assert "refused:" in done.stdout, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_not_written_over_its_input(tmp_path: Path) -> None:
+    (tmp_path / "größe.tif").write_bytes(b"image")
+    require_other(tmp_path / "new.tif", tmp_path / "größe.tif", None)
+    with pytest.raises(OptionError, match="give the result another name"):
+        require_other(tmp_path / "größe.tif", None, tmp_path / ".." / tmp_path.name / "größe.tif")
+
+
+def test_a_geotiff_has_its_extension(tmp_path: Path) -> None:
+    assert require_tiff(tmp_path / "a.TIF") == tmp_path / "a.TIF"
+    with pytest.raises(OptionError, match=r"let it end in \.tif"):
+        require_tiff(tmp_path / "a.gpkg")

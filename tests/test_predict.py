@@ -322,7 +322,7 @@ def test_bad_input(make_image: MakeImage, tmp_path: Path) -> None:
 def test_the_image_is_not_written_over(make_image: MakeImage) -> None:
     image = make_image(size=(64, 64))
     before = image.read_bytes()
-    with pytest.raises(OptionError, match="is the image itself"):
+    with pytest.raises(OptionError, match="is itself read"):
         predict(image, image, model=constant(0.5))
     assert image.read_bytes() == before
 
