@@ -130,6 +130,7 @@ FULL_DISK = """
 import resource, signal, sys
 import numpy as np
 from tests.test_output import GRID
+from geofootprint.errors import OutputError
 from geofootprint.output import create_geotiff
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
