@@ -27,14 +27,13 @@ from rasterio.windows import Window
 from geofootprint.area import find_area, widen, window_of
 from geofootprint.errors import RasterError
 from geofootprint.model import Model, load_model
-from geofootprint.output import copy_as_cog, require_other, require_tiff
+from geofootprint.output import copy_as_cog, create_geotiff, require_other, require_tiff
 from geofootprint.patches import WEIGHT_BITS, PatchAxis, mirror_axis
 from geofootprint.probabilities import MODEL_TAG
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import (
     Grid,
     ImageReader,
-    create_geotiff,
     open_image,
     open_raster,
     read_grid,

@@ -29,21 +29,17 @@ from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
 
 from geofootprint.errors import MissingFileError, OptionError, RasterError
-from geofootprint.output import BLOCK_CACHE_MB, atomic_path, create_geotiff, require_folder
+from geofootprint.output import BLOCK_CACHE_MB
 from geofootprint.progress import SILENT, Progress
 from geofootprint.resampling import Stretch, Warp
 
 __all__ = [
-    "BLOCK_CACHE_MB",
     "Grid",
     "ImageReader",
-    "atomic_path",
-    "create_geotiff",
     "open_image",
     "open_own_grid",
     "open_raster",
     "read_grid",
-    "require_folder",
     "windows_of",
 ]
 

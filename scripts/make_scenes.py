@@ -11,7 +11,7 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
-from geofootprint.raster import create_geotiff
+from geofootprint.output import create_geotiff
 from geofootprint.scenes import make_scene
 from geofootprint.vector import write_footprints
 

@@ -8,9 +8,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
@@ -81,3 +83,11 @@ def make_image(tmp_path: Path) -> Callable[..., Path]:
         return write_image(tmp_path / name, pixels, **options)
 
     return make
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Path:
+    """Return a file of four houses on the image that `make_image` makes."""
+    boxes = [shapely.box(680_000 + 10 * i, 5_237_990, 680_006 + 10 * i, 5_237_996) for i in range(4)]
+    gpd.GeoDataFrame(geometry=boxes, crs="EPSG:25832").to_file(tmp_path / "houses.gpkg")
+    return tmp_path / "houses.gpkg"

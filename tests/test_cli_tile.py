@@ -7,22 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import pytest
-import shapely
 from click.testing import Result
 
 from geofootprint import tiling
 from geofootprint.tiling import TileResult
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def houses(tmp_path: Path) -> Path:
-    boxes = [shapely.box(680_000 + 10 * i, 5_237_990, 680_006 + 10 * i, 5_237_996) for i in range(4)]
-    gpd.GeoDataFrame(geometry=boxes, crs="EPSG:25832").to_file(tmp_path / "houses.gpkg")
-    return tmp_path / "houses.gpkg"
 
 
 def test_options_become_keywords(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

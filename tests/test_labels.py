@@ -13,6 +13,7 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from notes import Notes
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.windows import Window
@@ -240,17 +241,6 @@ def test_several_images_get_a_folder(tmp_path: Path, make_image: MakeImage, hous
     result = rasterize_labels(houses, images, tmp_path / "labels")
     assert sorted(os.listdir(tmp_path / "labels")) == ["a_ortho.tif", "b_ortho.tif"]
     assert len(result.labels) == 2
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def update(self, stage: str, done: float, total: float) -> None:
-        pass
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 FAR = Affine(0.15, 0, 690_000, 0, -0.15, 5_238_000)

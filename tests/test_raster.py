@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from notes import Notes
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
@@ -24,19 +25,6 @@ UTM = CRS.from_epsg(25832)
 PLACE = Affine(0.15, 0, 680_000, 0, -0.15, 5_238_000)
 DEGREES = Affine(2e-6, 0, 11.39, 0, -1.35e-6, 47.27)
 ALL = Window(0, 0, 256, 256)
-
-
-class Notes:
-    """A progress that keeps its warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def update(self, stage: str, done: float, total: float) -> None:
-        pass
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 def ramp(transform: Affine, size: tuple[int, int]) -> NDArray[np.float32]:

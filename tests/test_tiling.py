@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from notes import Notes
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
@@ -27,17 +28,6 @@ MakeImage = Callable[..., Path]
 UTM = CRS.from_epsg(25832)
 PLACE = Affine(0.15, 0, 680_000, 0, -0.15, 5_238_000)
 FAR = Affine(0.15, 0, 690_000, 0, -0.15, 5_238_000)
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def update(self, stage: str, done: float, total: float) -> None:
-        pass
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
 
 
 @pytest.fixture

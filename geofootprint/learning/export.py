@@ -23,8 +23,8 @@ from geofootprint.errors import MissingDependencyError, ModelError, OptionError
 from geofootprint.learning.checkpoint import load_checkpoint
 from geofootprint.learning.networks import build_generator
 from geofootprint.model import METADATA_KEY, ModelInfo, import_onnxruntime
+from geofootprint.output import atomic_path, require_folder
 from geofootprint.progress import SILENT, Progress
-from geofootprint.raster import atomic_path, require_folder
 
 if TYPE_CHECKING:
     import onnx

@@ -21,7 +21,8 @@ from pyproj.exceptions import CRSError
 from rasterio.crs import CRS
 
 from geofootprint.errors import OptionError
-from geofootprint.raster import Grid, create_geotiff
+from geofootprint.output import create_geotiff
+from geofootprint.raster import Grid
 from geofootprint.scenes.layout import Layout, make_layout
 from geofootprint.scenes.light import make_light
 from geofootprint.scenes.painting import paint
