@@ -97,7 +97,7 @@ class LossConfig:
     contour: float = 0.5
     l1: float = 0.25
     adversarial: float = 0.02
-    adversarial_start: float = 0.7
+    adversarial_start: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,16 @@ class TrainConfig:
         Length of the run by the clock, in place of `epochs`; 0 leaves it to them.
     seed : int
         Of weights, crops and noise.
+    compile : bool
+        Fuse the generator's steps with torch.compile, where it can and the run is long enough to win back the time
+        that takes.
     """
 
     preset: str = "footprint"
     epochs: int = 60
     minutes: float = 0.0
     seed: int = 0
+    compile: bool = True
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)

@@ -78,6 +78,13 @@ class Pix2Pix:
         network: nn.Module = self.generator.module if self.average is None else self.average.network
         return network
 
+    def compile(self) -> None:
+        """Fuse the generator's steps when it is next called; its weights, and copies of it, stay as they are.
+
+        The discriminator stays as it is: its convolutions leave little to fuse.
+        """
+        self.generator.module.compile()
+
     def set_rate(self, factor: float) -> None:
         """Set both learning rates to a share of their highest."""
         for optimizer, rate in (

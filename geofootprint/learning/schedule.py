@@ -18,6 +18,12 @@ LEAST_RATE = 0.01
 LEAST_CROPS = 1000
 """Crops of an epoch of a small dataset."""
 
+LONG_MINUTES, LONG_STEPS = 5.0, 2000
+"""Length from which a run wins back the half minute or minute that compiling takes."""
+
+VALIDATION_SHARE = 0.1
+"""Of the time that a run by the clock spends on training, how much validations may take."""
+
 
 @dataclass
 class Counters:
@@ -33,6 +39,8 @@ class Counters:
         Of the best validation.
     validated : int
         The step of the last validation.
+    validated_at, validation_seconds : float
+        The time elapsed when it ended, and how long it took.
     """
 
     step: int = 0
@@ -42,6 +50,8 @@ class Counters:
     best_f1: float = 0.0
     best_threshold: float = 0.5
     validated: int = 0
+    validated_at: float = 0.0
+    validation_seconds: float = 0.0
 
 
 class Schedule:
@@ -76,10 +86,24 @@ class Schedule:
         """Return whether the run's length is reached."""
         return self.share(counters) >= 1
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the run is long enough for what costs time once."""
+        return self._config.minutes >= LONG_MINUTES if self._seconds else self._steps >= LONG_STEPS
+
     def is_validation_due(self, counters: Counters) -> bool:
-        """Return whether a validation comes before the next step: at an epoch's end, and at the run's."""
+        """Return whether a validation comes before the next step: at an epoch's end, and at the run's.
+
+        By the clock, an epoch's end may pass without one: they must leave most of the time to training.
+        """
+        if counters.step == counters.validated:
+            return False
         ends_epoch = counters.step % self.steps_per_epoch == 0
-        return counters.step > counters.validated and (ends_epoch or self.is_over(counters))
+        return self.is_over(counters) or (ends_epoch and not self._validates_too_often(counters))
+
+    def _validates_too_often(self, counters: Counters) -> bool:
+        since = counters.elapsed - counters.validated_at
+        return self._seconds > 0 and counters.validation_seconds > VALIDATION_SHARE * since
 
     def rate(self, counters: Counters) -> float:
         """Return the learning rate's share of its highest."""

@@ -19,6 +19,7 @@ from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch, BatchStream
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint
+from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
 from geofootprint.learning.devices import launch, make_fabric
 from geofootprint.learning.interrupts import cancelled_by_interrupt
@@ -249,6 +250,8 @@ class _Loop:
             self.tiles, self.config.data, seed=self.config.seed, first=first, rank=rank, world=world
         )
         self.ticked_at = self.saved_at = time.monotonic()
+        if self.config.compile and self.schedule.is_long and can_compile(self.fabric):
+            self.networks.compile()
         with stream as batches:
             try:
                 self._train(batches, progress)
@@ -328,9 +331,9 @@ class _Loop:
         # Cancelled here, some processes would wait for others.
         told = progress if self.fabric.world_size == 1 else SILENT
         score = validate(self.networks.predictor, self.validation_tiles, self.fabric, progress=told)
-        self._tick()
+        counters.validation_seconds = self._tick()
         counters.epoch += 1
-        counters.validated = counters.step
+        counters.validated, counters.validated_at = counters.step, counters.elapsed
         self.score = score
         better = score.iou > counters.best_iou
         if better:
