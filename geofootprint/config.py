@@ -90,6 +90,8 @@ class LossConfig:
         Binary cross-entropy of the discriminator's judgement.
     adversarial_start : float
         Share of the training that passes before the discriminator sets in.
+    adversarial_ramp : float
+        Share of the training over which its weight then rises from 0.
     """
 
     bce: float = 1.0
@@ -98,6 +100,7 @@ class LossConfig:
     l1: float = 0.25
     adversarial: float = 0.02
     adversarial_start: float = 0.8
+    adversarial_ramp: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,9 @@ PRESETS: Mapping[str, TrainConfig] = {
         epochs=200,
         generator=GeneratorConfig(name="unet256", width=64, stride=1),
         discriminator=DiscriminatorConfig(width=64, spectral_norm=False, noise=0.0),
-        loss=LossConfig(bce=0.0, dice=0.0, contour=0.0, l1=100.0, adversarial=1.0, adversarial_start=0.0),
+        loss=LossConfig(
+            bce=0.0, dice=0.0, contour=0.0, l1=100.0, adversarial=1.0, adversarial_start=0.0, adversarial_ramp=0.0
+        ),
         data=DataConfig(batch=1, scale=(256 / 286, 256 / 286), rotation=0.0, quarter_turns=False, colour=0.0),
         optimizer=OptimizerConfig(
             learning_rate=2e-4, discriminator_rate=2e-4, beta1=0.5, weight_decay=0.0, clip=0.0, schedule="linear", ema=0.0
@@ -222,6 +227,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "loss.l1": (0, math.inf),
     "loss.adversarial": (0, math.inf),
     "loss.adversarial_start": (0, 1),
+    "loss.adversarial_ramp": (0, 1),
     "data.patch": (32, math.inf),  # the discriminator's receptive field leaves nothing of less
     "data.batch": (1, math.inf),
     "data.scale": (0.05, 20),

@@ -94,14 +94,14 @@ class Pix2Pix:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
 
-    def step(self, batch: Batch, *, adversarial: bool) -> dict[str, torch.Tensor]:
+    def step(self, batch: Batch, *, adversarial: float) -> dict[str, torch.Tensor]:
         """Do one step: forward, the discriminator's, the generator's.
 
         Parameters
         ----------
         batch : Batch
-        adversarial : bool
-            False leaves the discriminator out.
+        adversarial : float
+            Share of its weight that the adversarial loss has; 0 leaves the discriminator out.
 
         Returns
         -------
@@ -143,13 +143,14 @@ class Pix2Pix:
         self.discriminator_optimizer.step()
         return {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()}
 
-    def generator_step(self, batch: Batch, logits: torch.Tensor, *, adversarial: bool) -> dict[str, torch.Tensor]:
+    def generator_step(self, batch: Batch, logits: torch.Tensor, *, adversarial: float) -> dict[str, torch.Tensor]:
         """Teach the generator to match the labels and to look true to the discriminator."""
         losses = self._label_losses(batch, logits)
         if adversarial:
             losses["adversarial"] = self._judge(batch, logits)
-        weights = self.config.loss
-        terms = [getattr(weights, name) * value for name, value in losses.items() if getattr(weights, name)]
+        weights = {name: getattr(self.config.loss, name) for name in losses}
+        weights["adversarial"] = self.config.loss.adversarial * adversarial
+        terms = [weights[name] * value for name, value in losses.items() if weights[name]]
         self.generator_optimizer.zero_grad()
         self._fabric.backward(torch.stack(terms).sum())
         clip = self.config.optimizer.clip

@@ -113,7 +113,10 @@ class Schedule:
         warm = min(1.0, (counters.step + 1) / WARM_UP)
         return warm * max(LEAST_RATE, 0.5 * (1 + math.cos(math.pi * share)))
 
-    def is_adversarial(self, counters: Counters) -> bool:
-        """Return whether the discriminator has set in."""
-        loss = self._config.loss
-        return loss.adversarial > 0 and self.share(counters) >= loss.adversarial_start
+    def adversarial(self, counters: Counters) -> float:
+        """Return the share of its weight that the adversarial loss has: 0 before the discriminator sets in, then rising."""
+        loss, since = self._config.loss, self.share(counters) - self._config.loss.adversarial_start
+        if loss.adversarial == 0 or since < 0:
+            return 0.0
+        # Not 0 at the first step: that would leave the discriminator out.
+        return 1.0 if since >= loss.adversarial_ramp else max(since / loss.adversarial_ramp, 1e-3)

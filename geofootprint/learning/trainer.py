@@ -292,7 +292,7 @@ class _Loop:
         torch.manual_seed(_seed_of_step(self.config.seed, counters.step, self.fabric.global_rank))
         to = self.fabric.to_device
         losses = self.networks.step(
-            Batch(to(batch.image), to(batch.target), to(batch.valid)), adversarial=self.schedule.is_adversarial(counters)
+            Batch(to(batch.image), to(batch.target), to(batch.valid)), adversarial=self.schedule.adversarial(counters)
         )
         self.means.add(losses)
         counters.step += 1

@@ -49,16 +49,22 @@ def test_linear_is_the_papers() -> None:
     assert rate(Counters(step=200)) == 0
 
 
-@pytest.mark.parametrize(("config", "last"), [(STEPS, 699), (PRESETS["pix2pix"], -1)], ids=["footprint", "pix2pix"])
+@pytest.mark.parametrize(("config", "last"), [(STEPS, 799), (PRESETS["pix2pix"], -1)], ids=["footprint", "pix2pix"])
 def test_when_the_discriminator_sets_in(config: TrainConfig, last: int) -> None:
     schedule = Schedule(config, 0)
-    assert not schedule.is_adversarial(Counters(step=last)) or last < 0
-    assert schedule.is_adversarial(Counters(step=last + 1))
+    assert schedule.adversarial(Counters(step=last)) == 0 or last < 0
+    assert schedule.adversarial(Counters(step=last + 1)) > 0
+
+
+def test_the_adversarial_loss_rises_to_its_weight() -> None:
+    share = Schedule(STEPS, 0).adversarial
+    assert [share(Counters(step=step)) for step in (825, 850, 999)] == pytest.approx([0.5, 1.0, 1.0])
+    assert Schedule(PRESETS["pix2pix"], 0).adversarial(Counters(step=0)) == 1
 
 
 def test_never_with_a_weight_of_0() -> None:
     config = replace(STEPS, loss=replace(STEPS.loss, adversarial=0.0))
-    assert not Schedule(config, 0).is_adversarial(Counters(step=999))
+    assert Schedule(config, 0).adversarial(Counters(step=999)) == 0
 
 
 def test_validations_end_epochs_and_the_run() -> None:
@@ -70,3 +76,19 @@ def test_validations_end_epochs_and_the_run() -> None:
     clock = Schedule(CLOCK, 0)
     assert clock.is_validation_due(Counters(step=7, elapsed=121.0))
     assert not clock.is_validation_due(Counters(step=7, elapsed=121.0, validated=7))
+
+
+def test_by_the_clock_validations_wait_until_training_had_ten_times_as_long() -> None:
+    clock = Schedule(replace(CLOCK, minutes=60.0), 0)
+    at_epochs_end = Counters(step=300, validated=200, validated_at=50.0, validation_seconds=4.0)
+    assert not clock.is_validation_due(replace(at_epochs_end, elapsed=89.0))
+    assert clock.is_validation_due(replace(at_epochs_end, elapsed=91.0))
+    assert not clock.is_validation_due(replace(at_epochs_end, step=301, elapsed=91.0))
+    assert Schedule(STEPS, 0).is_validation_due(replace(at_epochs_end, elapsed=51.0))
+
+
+def test_a_run_that_is_long_enough_to_compile() -> None:
+    assert not Schedule(CLOCK, 0).is_long
+    assert Schedule(replace(CLOCK, minutes=5.0), 0).is_long
+    assert not Schedule(STEPS, 0).is_long
+    assert Schedule(replace(STEPS, epochs=20), 0).is_long
