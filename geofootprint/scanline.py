@@ -36,14 +36,11 @@ class Scanner:
     """
 
     def __init__(self, polygons: NDArray[Any], to_pixels: Callable[[Axis, Axis], tuple[Axis, Axis]]) -> None:
-        corners, rings, parts = np.zeros((0, 2)), np.zeros(1, np.intp), np.zeros(1, np.intp)
-        if len(polygons):
-            _, corners, (rings, parts) = shapely.to_ragged_array(polygons, include_z=False)
-        x, y = to_pixels(corners[:, 0], corners[:, 1])
+        x, y = to_pixels(*shapely.get_coordinates(polygons).T)
         # Edges from a corner to the next of its ring, but for those along a row: they cross none.
         is_edge = np.zeros(len(y), np.bool_)
         is_edge[:-1] = y[1:] != y[:-1]
-        is_edge[rings[1:] - 1] = False
+        is_edge[np.cumsum(_count_corners(polygons)) - 1] = False
         edge = np.flatnonzero(is_edge)
         falls = y[edge] < y[edge + 1]
         upper, lower = edge + ~falls, edge + falls
@@ -51,7 +48,7 @@ class Scanner:
         self._dx, self._dy = x[lower] - x[upper], y[lower] - y[upper]
         self._first, self._beyond = (np.ceil(y[end] - 0.5).astype(np.intp) for end in (upper, lower))
         # A polygon's edges follow each other: these are where they begin, and where the last ends.
-        self._edges = np.searchsorted(edge, rings[parts])
+        self._edges = np.searchsorted(edge, np.append(0, np.cumsum(shapely.get_num_coordinates(polygons))))
 
     def burn(self, chosen: NDArray[np.intp], column: int, row: int, height: int, width: int) -> NDArray[Any]:
         """Return 1 where the first of the chosen polygons is, 2 for the second, ...; 0 where there is none.
@@ -87,8 +84,22 @@ class Scanner:
         at <<= BITS
         key += at
         key += ((number << 2 * BITS) - (row << BITS))[chosen]
-        key.sort()
+        # An edge's crossings are in their order already, and merging such runs is the one thing that timsort does.
+        key.sort(kind="stable")
         return key
+
+
+def _count_corners(polygons: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the number of corners of each ring, the first counted again as the last.
+
+    `shapely.to_ragged_array` copies every ring to count them, which takes ten times as long; so this does it only
+    where a polygon has holes.
+    """
+    rings = shapely.get_num_interior_rings(polygons) + 1
+    corners = np.repeat(shapely.get_num_coordinates(polygons), rings)
+    has_holes = rings > 1
+    corners[np.repeat(has_holes, rings)] = shapely.get_num_coordinates(shapely.get_rings(polygons[has_holes]))
+    return corners
 
 
 def _ranges(starts: NDArray[np.intp], stops: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -114,7 +125,8 @@ def _runs_between(
 
 def _paint(number: NDArray[Any], first: NDArray[np.int64], last: NDArray[np.int64], size: int) -> NDArray[Any]:
     """Return a row of pixels with the runs painted, where they overlap those of the greater number."""
-    order = np.argsort(first)
+    # As above: here a polygon's runs are in their order.
+    order = np.argsort(first, kind="stable")
     number, first, last = number[order], first[order], last[order]
     if not (first[1:] < last[:-1]).any():
         return _paint_lone(number, first, last, size)
