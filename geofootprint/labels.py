@@ -14,10 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import geopandas as gpd
 import numpy as np
 import rasterio.features
 import shapely
@@ -29,7 +28,10 @@ from geofootprint.output import create_geotiff, created_folder, distinct_names, 
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.raster import Grid, ImageReader, open_own_grid, windows_of
 from geofootprint.scanline import Axis, Scanner
-from geofootprint.vector import parts_of, read_footprints
+from geofootprint.vector import parts_of, read_polygons
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = [
     "BACKGROUND",
@@ -162,7 +164,7 @@ def _check_options(scheme: str, contour_width: int) -> None:
 
 def _polygons_in(footprints: Any, grid: Grid) -> NDArray[Any]:
     """Return the single polygons, in the grid's CRS."""
-    if isinstance(footprints, gpd.GeoDataFrame | gpd.GeoSeries):
+    if hasattr(footprints, "to_crs"):  # a frame, told without importing geopandas
         if footprints.crs is not None and footprints.crs != grid.crs:
             footprints = footprints.to_crs(grid.crs)
         footprints = footprints.geometry.to_numpy()
@@ -218,7 +220,7 @@ class MissedError(VectorError):
     """Footprints and image show different places, which may be meant where there are several images."""
 
 
-def footprints_on(path: str | os.PathLike[str], grid: Grid, image: str) -> gpd.GeoDataFrame:
+def footprints_on(path: str | os.PathLike[str], grid: Grid, image: str) -> NDArray[Any]:
     """Read the footprints that meet a grid, in its CRS.
 
     Parameters
@@ -231,15 +233,15 @@ def footprints_on(path: str | os.PathLike[str], grid: Grid, image: str) -> gpd.G
 
     Returns
     -------
-    geopandas.GeoDataFrame
+    array of shapely.Polygon
 
     Raises
     ------
     MissingFileError, VectorError
         As of `geofootprint.vector.read_footprints`; also if no footprint meets the grid.
     """
-    found = read_footprints(path, crs=grid.crs, bounds=grid.bounds, columns=[])
-    if found.empty:
+    found = read_polygons(path, crs=grid.crs, bounds=grid.bounds)
+    if not len(found):
         raise MissedError(
             f"No footprint of {os.fspath(path)} meets the image {image}; "
             "check that both show the same place and that their coordinate reference systems are right."

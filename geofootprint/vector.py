@@ -8,19 +8,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import geopandas as gpd
 import numpy as np
 import pyogrio
 import pyproj
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataSourceError
 
-from geofootprint.errors import MissingFileError, OptionError, OutputError, VectorError
+from geofootprint.errors import OptionError, OutputError, VectorError
+from geofootprint.layers import Bounds, Layer, read_frame, read_layer
 from geofootprint.output import require_folder
-from geofootprint.raster import VIRTUAL
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = [
     "COLUMNS",
@@ -30,6 +31,7 @@ __all__ = [
     "parts_of",
     "read_area",
     "read_footprints",
+    "read_polygons",
     "require_format",
     "write_footprints",
 ]
@@ -75,7 +77,7 @@ def read_footprints(
     path: str | os.PathLike[str],
     *,
     crs: Any = None,
-    bounds: tuple[float, float, float, float] | None = None,
+    bounds: Bounds | None = None,
     columns: Sequence[str] | None = None,
     allow_empty: bool = False,
 ) -> gpd.GeoDataFrame:
@@ -108,106 +110,88 @@ def read_footprints(
     VectorError
         If the file is damaged, has no CRS, no features at all, no polygons, or none that can be brought to `crs`.
     """
-    name = os.fspath(path)
-    if not VIRTUAL.match(name) and not Path(name).exists():
-        raise MissingFileError(f"{name} does not exist; check the path of the vector file.")
-    frame, features = _read_frame(name, crs, bounds, columns)
-    if frame.crs is None:
-        raise VectorError(f"{name} has no coordinate reference system; assign one, for example with ogr2ogr -a_srs.")
-    if not features and not allow_empty:
-        raise VectorError(f"{name} has no features; give a layer with polygons.")
-    polygons = _polygons_only(frame)
-    if polygons.empty and not frame.empty:
-        raise VectorError(f"{name} has no polygons; give a layer with building outlines.")
-    if crs is not None and polygons.crs != pyproj.CRS.from_user_input(crs):
-        polygons = _reproject(polygons, crs, name, drop=bounds is not None)
-    if bounds is not None:
-        area = shapely.box(*bounds)
-        shapely.prepare(area)
-        polygons = polygons[shapely.intersects(area, polygons.geometry.array)]
-    return polygons.reset_index(drop=True)
+    import geopandas as gpd
+
+    layer, frame = read_frame(path, crs, bounds, columns)
+    found = _find_polygons(layer, crs, bounds, allow_empty=allow_empty)
+    chosen = frame.iloc[found.row].reset_index(drop=True)
+    return chosen.set_geometry(gpd.GeoSeries(found.polygons, crs=found.crs))
 
 
-def _read_frame(
-    name: str, crs: Any, bounds: tuple[float, float, float, float] | None, columns: Sequence[str] | None
-) -> tuple[gpd.GeoDataFrame, int]:
-    """Return the rows near `bounds`, and how many the layer has in all."""
-    try:
-        if name.lower().endswith(".parquet"):
-            frame = gpd.read_parquet(name)
-            chosen = frame if columns is None else frame[[*columns, frame.geometry.name]]
-            return chosen, len(frame)
-        layer = _choose_layer(name)
-        about = pyogrio.read_info(name, layer=layer, force_feature_count=True)
-        near = None if bounds is None or about["crs"] is None else _bounds_in(bounds, crs, about["crs"])
-        frame = pyogrio.read_dataframe(
-            name, layer=layer, columns=columns, bbox=near, use_arrow=True, fid_as_index=near is not None
-        )
-        # A spatial index gives its own order, but where footprints overlap the file's decides which one shows.
-        return frame if near is None else frame.sort_index(), int(about["features"])
-    except (RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, VectorError):
-            raise
-        raise VectorError(
-            f"{name} cannot be read as a vector file: it is damaged or of an unknown format ({error})."
-        ) from error
+def read_polygons(path: str | os.PathLike[str], *, crs: Any = None, bounds: Bounds | None = None) -> NDArray[Any]:
+    """Read the polygons of `read_footprints` without their attributes.
+
+    Parameters
+    ----------
+    path, crs, bounds
+        As of `read_footprints`.
+
+    Returns
+    -------
+    array of shapely.Polygon
+
+    Raises
+    ------
+    MissingFileError, VectorError
+        As of `read_footprints`.
+    """
+    return _find_polygons(read_layer(path, crs, bounds), crs, bounds).polygons
 
 
-def _choose_layer(name: str) -> str | None:
-    """Return the first layer with geometries that may be polygons; a GeoPackage of QGIS has tables beside it."""
-    layers = pyogrio.list_layers(name)
-    for layer, kind in layers:
-        if kind is not None and any(word in kind for word in ("Polygon", "Unknown", "Collection", "Surface")):
-            return str(layer)
-    if all(kind is None for _, kind in layers):
-        raise VectorError(f"{name} has no geometries; give a layer with building outlines.")
-    raise VectorError(f"{name} has no polygons; give a layer with building outlines.")
+class _Polygons(NamedTuple):
+    """Valid single polygons, and the number of the geometry that each is of."""
+
+    polygons: NDArray[Any]
+    row: NDArray[np.intp]
+    crs: pyproj.CRS
 
 
-def _bounds_in(
-    bounds: tuple[float, float, float, float], crs: Any, wanted: Any
-) -> tuple[float, float, float, float] | None:
-    """Return bounds in another CRS, a little too wide; None if they cannot be told there."""
-    if crs is not None:
-        try:
-            bounds = pyproj.Transformer.from_crs(crs, wanted, always_xy=True).transform_bounds(*bounds)
-        except pyproj.exceptions.ProjError:
-            return None
-    west, south, east, north = bounds
-    if not np.all(np.isfinite(bounds)) or west > east:
-        return None
-    margin = 0.01 * max(east - west, north - south)
-    return west - margin, south - margin, east + margin, north + margin
+def _find_polygons(layer: Layer, crs: Any, bounds: Bounds | None, *, allow_empty: bool = False) -> _Polygons:
+    """Return the polygons that meet `bounds`, in `crs`; what makes them unusable is an error."""
+    if layer.crs is None:
+        raise VectorError(f"{layer.name} has no coordinate reference system; assign one, for example with ogr2ogr -a_srs.")
+    if not layer.features and not allow_empty:
+        raise VectorError(f"{layer.name} has no features; give a layer with polygons.")
+    found = _Polygons(*_clean_parts(layer.shapes), layer.crs)
+    if not len(found.polygons) and len(layer.shapes):
+        raise VectorError(f"{layer.name} has no polygons; give a layer with building outlines.")
+    wanted = layer.crs if crs is None else pyproj.CRS.from_user_input(crs)
+    if layer.crs != wanted:
+        found = _reproject(found, wanted, layer.name, drop=bounds is not None)
+    if bounds is None:
+        return found
+    area = shapely.box(*bounds)
+    shapely.prepare(area)
+    meets = shapely.intersects(area, found.polygons)
+    return _Polygons(found.polygons[meets], found.row[meets], found.crs)
 
 
-def _reproject(frame: gpd.GeoDataFrame, crs: Any, name: str, *, drop: bool) -> gpd.GeoDataFrame:
+def _reproject(found: _Polygons, crs: pyproj.CRS, name: str, *, drop: bool) -> _Polygons:
     """Return polygons in another CRS; those that have no place there are an error, unless they may be dropped."""
-    moved = frame.to_crs(crs)
-    placed = np.isfinite(moved.bounds.to_numpy()).all(axis=1)
+    transformer = pyproj.Transformer.from_crs(found.crs, crs, always_xy=True)
+    moved = shapely.transform(found.polygons, transformer.transform, interleaved=False)
+    placed = np.isfinite(shapely.bounds(moved)).all(axis=1)
     if not placed.all() and not (drop and placed.any()):
         raise VectorError(
-            f"{name} has coordinates outside the CRS that it states, {frame.crs.to_string()}; "
+            f"{name} has coordinates outside the CRS that it states, {found.crs.to_string()}; "
             "assign the one it was made in."
         )
     # Again, since a narrow polygon may cross itself in another CRS.
-    return _polygons_only(moved[placed])
+    polygons, number = _clean_parts(moved[placed])
+    return _Polygons(polygons, found.row[placed][number], crs)
 
 
-def _polygons_only(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return the valid polygons in the frame's geometries, a row each."""
-    shapes = np.asarray(frame.geometry.array)
+def _clean_parts(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the valid single polygons in any geometries, and the number of the geometry that each is of."""
     if shapely.has_z(shapes).any():
         shapes = shapely.force_2d(shapes)
     bad = ~shapely.is_valid(shapes) & np.isfinite(shapely.bounds(shapes)).all(axis=1)
     if bad.any():
         shapes = shapes.copy()
         shapes[bad] = shapely.make_valid(shapes[bad], method="structure", keep_collapsed=False)
-    parts, row = _numbered_parts(shapes)
+    parts, number = _numbered_parts(shapes)
     keep = shapely.area(parts) > 0
-    if len(parts) == len(frame) and keep.all():
-        return frame.set_geometry(gpd.GeoSeries(parts, index=frame.index, crs=frame.crs)).reset_index(drop=True)
-    chosen = frame.iloc[row[keep]].reset_index(drop=True)
-    return chosen.set_geometry(gpd.GeoSeries(parts[keep], crs=frame.crs))
+    return parts[keep], number[keep]
 
 
 def _numbered_parts(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -257,7 +241,7 @@ def read_area(path: str | os.PathLike[str], crs: Any) -> Any:
     MissingFileError, VectorError
         As of `read_footprints`.
     """
-    return shapely.union_all(read_footprints(path, crs=crs).geometry.array)
+    return shapely.union_all(read_polygons(path, crs=crs))
 
 
 def measure_on_ellipsoid(footprints: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -329,7 +313,7 @@ def write_footprints(
     try:
         with _replacing(target) as temporary:
             _write(footprints, temporary, metadata or {})
-    except (DataSourceError, OSError, RuntimeError) as error:
+    except (pyogrio.errors.DataSourceError, OSError, RuntimeError) as error:
         # Also where the old file cannot be replaced: Windows refuses that while QGIS shows it.
         raise OutputError(f"{target} cannot be written ({error}); close it elsewhere or choose another name.") from error
 

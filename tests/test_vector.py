@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import shapely
 from geopandas.testing import assert_geodataframe_equal
 
 from geofootprint import vector
-from geofootprint.errors import MissingFileError, OptionError, OutputError, VectorError
+from geofootprint.errors import OptionError, OutputError, VectorError
 from geofootprint.vector import (
     COLUMNS,
     FORMATS,
@@ -23,6 +24,7 @@ from geofootprint.vector import (
     parts_of,
     read_area,
     read_footprints,
+    read_polygons,
     require_format,
     write_footprints,
 )
@@ -54,31 +56,16 @@ def footprints(count: int = 3) -> gpd.GeoDataFrame:
 
 # -- reading
 
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"none\.gpkg does not exist"):
-        read_footprints(tmp_path / "none.gpkg")
+Read = Callable[..., Any]
+with_and_without_a_frame = pytest.mark.parametrize("read", [read_footprints, read_polygons])
 
 
-@pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.geojson", "a.fgb", "a.parquet", "a.txt"])
-def test_what_is_no_vector_file_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"not what it says")
-    with pytest.raises(VectorError, match="cannot be read as a vector file"):
-        read_footprints(tmp_path / name)
-
-
-def test_a_truncated_geopackage_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.gpkg", [HOUSE] * 500)
-    path.write_bytes(path.read_bytes()[:30_000])
-    with pytest.raises(VectorError, match=r"a\.gpkg"):
-        read_footprints(path)
-
-
-def test_without_crs_footprints_are_refused(tmp_path: Path) -> None:
+@with_and_without_a_frame
+def test_without_crs_footprints_are_refused(tmp_path: Path, read: Read) -> None:
     path = write(tmp_path / "a.shp", [HOUSE])
     path.with_suffix(".prj").unlink()
     with pytest.raises(VectorError, match="no coordinate reference system; assign one"):
-        read_footprints(path)
+        read(path)
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".fgb", ".geojson", ".parquet"])
@@ -91,25 +78,11 @@ def test_an_empty_layer_is_refused_unless_allowed(tmp_path: Path, suffix: str) -
         assert read_footprints(path, crs="EPSG:3857", allow_empty=True).empty
 
 
+@with_and_without_a_frame
 @pytest.mark.parametrize("geometry", [LINE, shapely.Point(EAST, NORTH)])
-def test_lines_and_points_are_no_footprints(tmp_path: Path, geometry: Any) -> None:
+def test_lines_and_points_are_no_footprints(tmp_path: Path, geometry: Any, read: Read) -> None:
     with pytest.raises(VectorError, match="no polygons; give a layer with building outlines"):
-        read_footprints(write(tmp_path / "a.gpkg", [geometry]))
-
-
-def test_a_table_is_no_layer(tmp_path: Path) -> None:
-    pyogrio.write_dataframe(footprints().drop(columns="geometry"), tmp_path / "a.gpkg", layer="table")
-    with pytest.raises(VectorError, match="no geometries"):
-        read_footprints(tmp_path / "a.gpkg")
-
-
-def test_the_layer_with_polygons_is_found_among_others(tmp_path: Path) -> None:
-    path = tmp_path / "a.gpkg"
-    frame = footprints()
-    pyogrio.write_dataframe(frame.drop(columns="geometry"), path, layer="layer_styles")
-    pyogrio.write_dataframe(frame.set_geometry(frame.centroid), path, layer="addresses")
-    pyogrio.write_dataframe(frame, path, layer="houses")
-    assert len(read_footprints(path)) == 3
+        read(write(tmp_path / "a.gpkg", [geometry]))
 
 
 def test_polygons_come_valid_flat_and_single(tmp_path: Path) -> None:
@@ -136,15 +109,25 @@ def test_footprints_come_in_the_crs_and_the_bounds_asked_for(tmp_path: Path) -> 
     assert near["id"].tolist() == [6, 7, 8]
     assert np.allclose(near.total_bounds, frame.iloc[5:8].total_bounds, atol=1e-3)
     assert read_footprints(path, bounds=(0, 0, 1, 1)).empty
+    assert not len(read_polygons(path, bounds=(0, 0, 1, 1)))
     assert list(read_footprints(path, columns=["method"]).columns) == ["method", "geometry"]
 
 
-def test_order_is_the_file_s_with_bounds_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("crs", [UTM, "EPSG:3857"])
+def test_polygons_alone_are_those_of_the_footprints(tmp_path: Path, suffix: str, crs: str) -> None:
     rng = np.random.default_rng(0)
-    corners = np.array([EAST, NORTH]) + rng.uniform(0, 1000, (500, 2))
-    path = write(tmp_path / "a.gpkg", [shapely.box(x, y, x + 30, y + 30) for x, y in corners], id=range(500))
-    found = read_footprints(path, bounds=(EAST - 50, NORTH - 50, EAST + 2000, NORTH + 2000))
-    assert found["id"].tolist() == list(range(500))
+    boxes = [shapely.box(x, y, x + 30, y + 30) for x, y in np.array([EAST, NORTH]) + rng.uniform(0, 500, (60, 2))]
+    pair = shapely.MultiPolygon([shapely.box(EAST - 4, NORTH, EAST - 2, NORTH + 2), HOUSE.difference(HOUSE.buffer(-1))])
+    path = tmp_path / f"a{suffix}"
+    mixed = gpd.GeoDataFrame({"number": range(62)}, geometry=[*boxes, BOW_TIE, pair], crs=UTM)
+    mixed.to_parquet(path) if suffix == ".parquet" else mixed.to_file(path)
+    near = tuple(gpd.GeoSeries([shapely.box(EAST - 5, NORTH - 5, EAST + 300, NORTH + 300)], crs=UTM).to_crs(crs).total_bounds)
+    for bounds in (None, near):
+        frame = read_footprints(path, crs=crs, bounds=bounds)
+        assert shapely.equals_exact(read_polygons(path, crs=crs, bounds=bounds), frame.geometry.to_numpy()).all()
+        assert (len(frame) == 64) == (bounds is None)
+    assert not len(read_polygons(path, crs=UTM, bounds=(EAST + 400, NORTH - 90, EAST + 500, NORTH - 80)))
 
 
 def test_bounds_that_have_no_place_in_the_file_s_crs_read_everything(tmp_path: Path) -> None:
