@@ -170,7 +170,8 @@ def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) ->
     walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
-    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, np.minimum(LIMIT[0], SLIM * shape.area / chains.along[chains.ends]) + LIMIT[1] * sigma)
+    limit = np.minimum(LIMIT[0], SLIM * shape.area / chains.along[chains.ends]) + LIMIT[1] * sigma
+    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, limit)
     excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
     fit = _Fit(outlines.rings(), outlines.methods(), excess)
     _prefer_curves(fit, chains, shape, walls.energy, sigma, ruler, min_edge)
