@@ -165,11 +165,11 @@ def blob(seed: int, points: int, size: float, holes: int) -> Any:
     rng = np.random.default_rng(seed)
     angle = np.sort(rng.uniform(0, 2 * np.pi, points))
     radius = size * rng.uniform(0.2, 1, points)
-    shell = shapely.Polygon(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1))
+    shell = shapely.Polygon(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)).buffer(0)
     for _ in range(holes):
         shell = shell - shapely.Point(*rng.uniform(-size / 2, size / 2, 2)).buffer(size * rng.uniform(0.01, 0.2), 3)
-    parts = shapely.get_parts(shapely.make_valid(shell, method="structure"))
-    return max((part for part in parts if part.geom_type == "Polygon"), key=shapely.area, default=RECTANGLE)
+    parts = shapely.get_parts(shell)
+    return max(parts, key=shapely.area, default=RECTANGLE)
 
 
 @settings(max_examples=60, deadline=None)
@@ -187,9 +187,9 @@ def test_guarantees_hold_for_any_polygon(
     assert out.geom_type == "Polygon"
     assert out.area > 0
     assert result.methods[0] in METHODS
-    assert iou(out, polygon) > 0.4
-    # What is so small or thin that no outline with long edges is in it stays as it is.
-    if shapely.area(shapely.buffer(polygon, -3)) > 0:
+    assert iou(out, polygon) > 0.5
+    # What is so small or thin that no outline with long edges is like it stays as it is.
+    if iou(shapely.buffer(shapely.buffer(polygon, -2), 2), polygon) > 0.8:
         assert not find_faults(result.polygons, 2.0).any()
 
 
