@@ -23,8 +23,8 @@ NAMES = ("circle", "ellipse", "hexagon", "octagon")
 SIDES = {2: 6, 3: 8}
 """Sides of the regular polygons, by their position in `NAMES`."""
 
-PARAMETERS = np.array([3, 5, 4, 4])
-"""Numbers that describe each."""
+PARAMETERS = np.array([3, 8, 4, 4])
+"""Numbers that describe each; for an ellipse, which is rare, more than its five."""
 
 ROUND = 0.98
 """Area over the area of the ellipse with the same second moments, from which a ring may be round: a rectangle has 0.955,
