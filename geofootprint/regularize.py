@@ -1,0 +1,294 @@
+"""From raw rings to regular outlines: walls fitted to all boundary points, corners where walls meet.
+
+A wall's line averages the noise of all its points, so a regular outline is nearer to the truth than the ring it was made
+from. Which stretches are walls, which of them follow the building's main directions and whether the whole is rather a
+circle is decided by description length: a simpler outline wins unless the points, given their noise, speak against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geofootprint.boundaries import NODES, Boundaries
+from geofootprint.corners import Sides
+from geofootprint.curves import NAMES, PARAMETERS, Curves, draw_curve
+from geofootprint.directions import Directions, align, find_directions
+from geofootprint.guard import ALIKE, find_faults, overlap, simple_polygon
+from geofootprint.lines import Chains, Floats, Indices, first_of_runs, neighbours
+from geofootprint.nearness import Ruler
+from geofootprint.noise import estimate_noise
+from geofootprint.spans import CORRELATION, REACH, Nodes, Walls, cheapest_walls, cut_into_walls
+
+__all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
+
+METHODS = ("rectangle", "right_angles", "angles", "circle", "ellipse", "free", "simplified")
+"""How an outline was made: a rectangle; right angles only; also others; a circle or ellipse; without any main direction;
+the ring with fewer vertices, where no fit holds."""
+
+MIN_EDGE = 2.0
+"""Shortest edge, in units of the samples (pixels)."""
+
+AREA_SLACK = 1.05
+"""Times the shortest edge that an outline has before it is scaled to its area."""
+
+TRIES = 3
+"""Times that a polygon is fitted, until its outline is near its boundary."""
+
+SOFT = 1.3
+"""Times the allowed distance that is put up with when all tries are over."""
+
+LESS = 0.6
+"""Of the noise, from one try to the next."""
+
+LIMIT = (2.5, 2.5)
+"""Samples, and times the noise, that an outline may be from its boundary."""
+
+SLIM = 0.5
+"""Times area over length that the first of the two limits may be."""
+
+THIN = 2.0
+"""Area over length, in samples, under which a building may be lost within the limits."""
+
+BATCH = 50_000
+"""Vertices in work at once; what is measured of them needs about 4 kB each."""
+
+PRICE = 2.5
+"""Of each number that describes a curve."""
+
+
+@dataclass(frozen=True)
+class Regularized:
+    """Regular outlines.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+        Valid, in the order and units of the input.
+    methods : array of str
+        One of `METHODS` each.
+    """
+
+    polygons: NDArray[Any]
+    methods: NDArray[Any]
+
+
+def regularize_polygons(
+    polygons: NDArray[Any], *, outline: str = "map", min_edge: float = MIN_EDGE, noise: float | None = None
+) -> Regularized:
+    """Draw each polygon again with straight walls, right angles and round shapes where its boundary has them.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+        Valid; in pixels, or any unit that is about the spacing of the boundary's samples.
+    outline : {"map", "area"}
+        "map" is the fit; "area" is the fit with the area of the input.
+    min_edge : float
+        Shortest edge.
+    noise : float, optional
+        Standard deviation of the boundary; by default estimated from each polygon.
+
+    Returns
+    -------
+    Regularized
+        As many polygons as were given: where no fit holds, the simplified ring.
+    """
+    polygons = shapely.force_2d(polygons)
+    result, methods = polygons.copy(), np.full(len(polygons), "simplified", object)
+    sound = np.flatnonzero(shapely.area(polygons) > 0)
+    size = np.cumsum(shapely.get_num_coordinates(polygons[sound]))
+    cuts = np.searchsorted(size, np.arange(BATCH, size[-1] if len(size) else 0, BATCH))
+    shortest = min_edge * (AREA_SLACK if outline == "area" else 1)
+    for own in np.split(sound, cuts):
+        if len(own):
+            part = _regularize(polygons[own], shortest, noise)
+            result[own], methods[own] = part.polygons, part.methods
+    if outline == "area":
+        result[sound] = _restore_area(result[sound], polygons[sound], min_edge)
+    return Regularized(result, methods)
+
+
+def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) -> Regularized:
+    origin = np.floor(shapely.bounds(polygons)[:, :2])
+    lines, owner = shapely.get_rings(polygons, return_index=True)
+    xy, ring = shapely.get_coordinates(lines, return_index=True)
+    local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
+    boundaries = Boundaries.of(local, owner, min_edge=min_edge)
+    sigma = estimate_noise(boundaries) if noise is None else np.full(len(polygons), noise)
+    best = _fit(boundaries, sigma, min_edge)
+    for _ in range(TRIES - 1):
+        strays = np.unique(owner[best.excess > 1])
+        own = np.flatnonzero(np.isin(owner, strays))
+        if not len(own):
+            break
+        sigma[strays] *= LESS
+        again = Boundaries.of(local[own], np.searchsorted(strays, owner[own]), min_edge=min_edge)
+        best.improve(own, _fit(again, sigma[strays], min_edge))
+    return _assemble(best, owner, polygons, origin, min_edge)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Outlines of rings.
+
+    Parameters
+    ----------
+    rings : array of float arrays of shape (corners, 2)
+    kinds : array of str
+        Their methods.
+    excess : float array of shape (rings,)
+        Farthest that outline and boundary are from each other, over what is allowed.
+    """
+
+    rings: NDArray[Any]
+    kinds: NDArray[Any]
+    excess: Floats
+
+    def improve(self, number: Indices, other: _Fit) -> None:
+        """Take over those of another fit, for some of the rings, that are nearer to their boundaries."""
+        better = other.excess < self.excess[number]
+        own = number[better]
+        self.rings[own], self.kinds[own], self.excess[own] = (
+            other.rings[better], other.kinds[better], other.excess[better]
+        )
+
+
+def _fit(boundaries: Boundaries, noise: Floats, min_edge: float) -> _Fit:
+    """Fit outlines to rings, given the noise of their polygons."""
+    owner, count = boundaries.owner, len(boundaries.rings)
+    sigma = noise[owner]
+    walls = cheapest_walls(boundaries.nodes, boundaries.errors, sigma)
+    directions = find_directions(boundaries.chains, walls, owner, noise)
+    chains, nodes = _begin_at_corner(boundaries.chains, walls, _thinned(boundaries.nodes, walls, count))
+    walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
+    sides = Sides.of(chains, walls)
+    outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
+    limit = np.minimum(LIMIT[0], SLIM * boundaries.shape.area / boundaries.length) + LIMIT[1] * sigma
+    ruler = Ruler(boundaries.rings, chains.xy[nodes.sample], nodes.chain, limit)
+    excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
+    fit = _Fit(outlines.rings(), outlines.methods(), excess)
+    _prefer_curves(fit, boundaries.curves, walls.energy, sigma, ruler, min_edge)
+    return fit
+
+
+def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains, Nodes]:
+    """Let each ring begin where its walls turn most, and take its nodes along."""
+    step = chains.xy[walls.last] - chains.xy[walls.first]
+    runs = first_of_runs(walls.chain)
+    before, _ = neighbours(walls.chain)
+    length = np.hypot(*step.T)
+    cross = np.abs(step[before, 0] * step[:, 1] - step[before, 1] * step[:, 0])
+    turn = cross / np.maximum(np.maximum(length, length[before]), 1e-9)
+    best = np.lexsort((-turn, walls.chain))[runs]
+    start = chains.starts.copy()
+    start[walls.chain[runs]] = walls.first[best]
+    size = chains.ends - chains.starts
+    place, chain = _with_ends((nodes.sample - start[nodes.chain]) % size[nodes.chain], nodes.chain, size)
+    return chains.turned(start), Nodes(chains.starts[chain] + place, chain)
+
+
+def _thinned(nodes: Nodes, walls: Walls, rings: int) -> Nodes:
+    """Of rings with many more nodes than a wall can run past, leave those at which walls met."""
+    many = np.bincount(nodes.chain, minlength=rings) > 3 * REACH
+    kept = ~many[nodes.chain] | np.isin(nodes.sample, walls.first)
+    return Nodes(nodes.sample[kept], nodes.chain[kept])
+
+
+def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, Indices]:
+    """Sort places along rings, each once, with the ring's first and last sample."""
+    every = np.arange(len(size))
+    place = np.concatenate([place, np.zeros(len(size), np.int64), size])
+    chain = np.concatenate([chain, every, every])
+    order = np.lexsort((place, chain))
+    place, chain = place[order], chain[order]
+    new = np.append(True, (place[1:] != place[:-1]) | (chain[1:] != chain[:-1]))
+    return place[new], chain[new]
+
+
+def _prefer_curves(
+    fit: _Fit, curves: Curves, energy: Floats, noise: Floats, ruler: Ruler, min_edge: float
+) -> None:
+    """Put a curve in the place of walls where it describes a ring more briefly."""
+    if not len(curves.ring):
+        return
+    cost = curves.errors / (2 * CORRELATION * noise[curves.ring] ** 2)[:, None] + PARAMETERS * PRICE
+    best = cost.argmin(axis=1)
+    drawn = [draw_curve(curves, row, int(column), min_edge=min_edge) for row, column in enumerate(best)]
+    excess = ruler.excess(np.concatenate(drawn), np.repeat(curves.ring, [len(points) for points in drawn]))[curves.ring]
+    for row in np.flatnonzero((cost.min(axis=1) < energy[curves.ring]) & (excess <= 1)):
+        ring, name = curves.ring[row], NAMES[best[row]]
+        fit.rings[ring], fit.excess[ring] = drawn[row], excess[row]
+        fit.kinds[ring] = name if name in METHODS else "angles"
+
+
+def _assemble(fit: _Fit, owner: Indices, polygons: NDArray[Any], origin: Floats, min_edge: float) -> Regularized:
+    """Put the rings of each polygon together; a polygon of which one ring does not hold is simplified."""
+    kept = fit.excess <= SOFT
+    whole = np.bincount(owner, ~kept, len(polygons)) == 0
+    own = whole[owner]
+    sizes = [len(points) for points in fit.rings[own]]
+    ring = np.repeat(np.arange(len(sizes)), sizes)
+    xy = np.concatenate([np.zeros((0, 2)), *fit.rings[own]]) + origin[owner[own][ring]]
+    result = np.full(len(polygons), shapely.Polygon(), object)
+    result[whole] = shapely.polygons(shapely.linearrings(xy, indices=ring), indices=np.unique(owner[own], return_inverse=True)[1])
+    methods = fit.kinds[first_of_runs(owner)].copy()
+    methods[(methods == "rectangle") & (np.bincount(owner) > 1)] = "right_angles"
+    faulty = find_faults(result, min_edge)
+    thin = np.flatnonzero(~faulty & (shapely.area(polygons) < THIN * shapely.length(polygons)))
+    faulty[thin] = overlap(result[thin], polygons[thin]) < ALIKE
+    for i in np.flatnonzero(faulty):
+        result[i], methods[i] = simple_polygon(polygons[i], min_edge), "simplified"
+    return Regularized(result, methods)
+
+
+def _restore_area(polygons: NDArray[Any], like: NDArray[Any], min_edge: float) -> NDArray[Any]:
+    """Scale each polygon about its centroid to the area of another, where its edges stay long enough."""
+    factor = np.sqrt(shapely.area(like) / np.maximum(shapely.area(polygons), 1e-12))
+    centre = shapely.get_coordinates(shapely.centroid(polygons))
+    xy, index = shapely.get_coordinates(polygons, return_index=True)
+    scaled = shapely.set_coordinates(polygons.copy(), (xy - centre[index]) * factor[index, None] + centre[index])
+    return np.where(find_faults(scaled, min_edge), polygons, scaled)
+
+
+def fit_chain(
+    points: NDArray[np.float64], *, directions: Sequence[float] = (), tolerance: float = 1.0
+) -> NDArray[np.float64]:
+    """Fit walls to an open chain of boundary points.
+
+    Parameters
+    ----------
+    points : float array of shape (n, 2)
+        In order along the boundary, n >= 2.
+    directions : sequence of float
+        Main directions in radians; a wall takes one of them, or its perpendicular, where the points agree.
+    tolerance : float
+        Standard deviation of the boundary, in units of the points.
+
+    Returns
+    -------
+    float array of shape (m, 2)
+        Corners, m >= 2; both ends lie on the fitted walls, beside the first and last point.
+    """
+    origin = np.floor(points[0])
+    points = np.asarray(points, np.float64) - origin
+    line = shapely.LineString(points)
+    chains = Chains.of(np.array([line]))
+    nodes = Nodes(*chains.simplified(NODES))
+    angles = Directions.of(directions).angles
+    limit = LIMIT[0] + LIMIT[1] * tolerance
+    for _ in range(2 * TRIES):
+        walls = cut_into_walls(chains, nodes, angles, np.array([tolerance]), min_edge=2 * MIN_EDGE)
+        sides = Sides.of(chains, walls, closed=False)
+        xy = sides.corners(angles)
+        xy = np.where((shapely.distance(shapely.points(xy), line) > limit)[:, None], sides.begin, xy)
+        xy = np.concatenate([xy, sides.beside(points[-1:], angles, -1)])
+        if shapely.distance(shapely.points(chains.xy[nodes.sample]), shapely.LineString(xy)).max() <= limit:
+            break
+        tolerance *= LESS
+    return np.asarray(xy + origin, np.float64)
