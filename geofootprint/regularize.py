@@ -7,8 +7,9 @@ circle is decided by description length: a simpler outline wins unless the point
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.corners import Outlines, Sides
-from geofootprint.curves import NAMES, PARAMETERS, draw_curve, fit_curves, measure_rings
+from geofootprint.curves import NAMES, PARAMETERS, RingShape, draw_curve, fit_curves, measure_rings
 from geofootprint.directions import align, find_directions
-from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
-from geofootprint.spans import CORRELATION, Prices, Walls, cut_into_walls, trim
+from geofootprint.lines import Chains, Floats, Indices, first_of_runs
+from geofootprint.spans import CORRELATION, Nodes, Paths, Walls, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
 
@@ -33,16 +34,25 @@ MIN_EDGE = 2.0
 TOLERANCE = 0.6
 """Of the simplified ring, in the same units."""
 
-COARSE = 3.0
-"""Tolerance of the coarse fit that shows the noise; a close fit follows it and shows nothing."""
-
 NODES = 0.5
 """Tolerance of the nodes at which walls may meet."""
 
-FACTORS = (1.0, 0.6, 0.36)
-"""Of the noise, for the first try and for what strayed from its boundary."""
+LEVELS = (0.15, 0.3, 0.5, 0.8, 1.2, 1.8)
+"""Standard deviations of the boundary that are tried, in samples."""
 
-LIMIT = (2.0, 4.0)
+PRIOR = (0.7, 0.5)
+"""Median and logarithmic spread of what they are before the boundary is seen."""
+
+TRIES = 3
+"""Times that a polygon is fitted, until its outline is near its boundary."""
+
+SOFT = 1.3
+"""Times the allowed distance that is put up with when all tries are over."""
+
+LESS = 0.6
+"""Of the noise, from one try to the next."""
+
+LIMIT = (2.5, 2.5)
 """Samples, and times the noise, that an outline may be from its boundary."""
 
 BATCH = 100_000
@@ -104,61 +114,132 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) ->
     lines, owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
-    chains = Chains.of(local)
-    sigma = _noise(chains, owner, len(polygons)) if noise is None else np.full(len(polygons), noise)
-    rings: list[Floats | None] = [None] * len(local)
-    kinds = ["simplified"] * len(local)
-    left = np.arange(len(polygons))
-    for factor in FACTORS:
+    best = _Fit.nothing(len(local))
+    left, sigma = np.arange(len(polygons)), np.tile(LEVELS if noise is None else [noise], (len(polygons), 1))
+    for _ in range(TRIES):
         own = np.flatnonzero(np.isin(owner, left))
-        if not len(own):
+        fit, sigma = _fit(local[own], np.searchsorted(left, owner[own]), sigma, min_edge)
+        best.improve(own, fit)
+        strays = np.isin(left, owner[best.excess > 1])
+        if not strays.any():
             break
-        fit_rings, fit_kinds = _fit(local[own], np.searchsorted(left, owner[own]), sigma[left] * factor, min_edge)
-        for i, points, kind in zip(own, fit_rings, fit_kinds, strict=True):
-            rings[i], kinds[i] = points, kind
-        left = np.unique(owner[[i for i in own if rings[i] is None]])
-    return _assemble(rings, kinds, owner, local, origin)
+        left, sigma = left[strays], LESS * sigma[strays]
+    return _assemble(best, owner, local, origin)
 
 
-def _fit(
-    local: NDArray[Any], owner: Indices, sigma: Floats, min_edge: float
-) -> tuple[list[Floats | None], list[str]]:
-    """Return corners and method of each ring; None for one that has no outline near its boundary."""
+@dataclass(frozen=True)
+class _Fit:
+    """Outlines of rings.
+
+    Parameters
+    ----------
+    rings : array of float arrays of shape (corners, 2)
+    kinds : array of str
+        Their methods.
+    excess : float array of shape (rings,)
+        Farthest that outline and boundary are from each other, over what is allowed.
+    """
+
+    rings: NDArray[Any]
+    kinds: NDArray[Any]
+    excess: Floats
+
+    @classmethod
+    def nothing(cls, count: int) -> _Fit:
+        return cls(np.empty(count, object), np.full(count, "simplified", object), np.full(count, np.inf))
+
+    def improve(self, number: Indices, other: _Fit) -> None:
+        """Take over those of another fit, for some of the rings, that are nearer to their boundaries."""
+        better = other.excess < self.excess[number]
+        own = number[better]
+        self.rings[own], self.kinds[own], self.excess[own] = (
+            other.rings[better], other.kinds[better], other.excess[better]
+        )
+
+
+def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> tuple[_Fit, Floats]:
+    """Fit outlines to rings; also return each polygon's noise, of shape (polygons, 1)."""
     chains, shape = _begin_far_out(Chains.of(local))
-    nodes, node_chain = chains.simplified(NODES)
-    free = np.zeros((len(local), 0))
-    prices = Prices()
-    walls = cut_into_walls(chains, nodes, node_chain, free, sigma[owner], min_edge=min_edge, prices=prices)
-    frames = find_directions(chains, walls, owner, sigma)
-    chains, nodes, node_chain = _begin_at_corner(chains, walls, nodes, node_chain)
-    walls = cut_into_walls(
-        chains, nodes, node_chain, frames.angles[owner], sigma[owner], min_edge=min_edge, prices=prices
-    )
+    nodes = Nodes(*chains.simplified(NODES))
+    paths = cut_into_walls(chains, nodes, np.zeros((len(local), 0)), noise[owner], min_edge=min_edge)
+    level = _choose_level(paths, chains, owner, noise)
+    walls = paths.walls(level[owner])
+    directions = find_directions(chains, walls, owner, np.take_along_axis(noise, level[:, None], axis=1)[:, 0])
+    chains, nodes = _begin_at_corner(chains, walls, nodes)
+    paths = cut_into_walls(chains, nodes, directions.angles[owner], noise[owner], min_edge=min_edge)
+    level = _choose_level(paths, chains, owner, noise)
+    sigma = np.take_along_axis(noise, level[:, None], axis=1)
+    walls = paths.walls(level[owner])
     sides = Sides.of(chains, walls)
-    frames = align(frames, sides, owner)
-    outlines = sides.meet(frames.angles[owner], min_edge=min_edge)
-    near = _is_near(outlines, local, chains.xy[nodes], node_chain, LIMIT[0] + LIMIT[1] * sigma[owner])
-    outlines = replace(outlines, holds=outlines.holds & near)
-    return _choose(chains, shape, walls, outlines, sigma[owner], min_edge)
+    outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
+    ruler = _Ruler(local, chains.xy[nodes.sample], nodes.chain, LIMIT[0] + LIMIT[1] * sigma[owner, 0])
+    fit = _Fit(outlines.rings(), outlines.methods(), np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf))
+    _prefer_curves(fit, chains, shape, walls.energy, sigma[owner, 0], ruler, min_edge)
+    return fit, sigma
 
 
-def _is_near(
-    outlines: Outlines, local: NDArray[Any], nodes: Floats, node_ring: Indices, limit: Floats
-) -> NDArray[np.bool_]:
-    """Say which outlines and boundaries are nowhere farther from each other than a limit."""
-    holds = outlines.holds.copy()
-    own = holds[outlines.ring]
-    xy, ring = outlines.xy[own], outlines.ring[own]
-    away = shapely.distance(shapely.points(xy), local[ring])
-    holds[ring[away > limit[ring]]] = False
-    own = holds[outlines.ring]
-    numbers, ring = np.unique(outlines.ring[own], return_inverse=True)
-    closed = np.full(len(holds), None, object)
-    closed[numbers] = shapely.linearrings(outlines.xy[own], indices=ring)
-    own = holds[node_ring]
-    away = shapely.distance(shapely.points(nodes[own]), closed[node_ring[own]])
-    holds[node_ring[own][away > limit[node_ring[own]]]] = False
-    return holds
+@dataclass(frozen=True)
+class _Ruler:
+    """Measures how far outlines and boundaries are apart.
+
+    Parameters
+    ----------
+    local : array of shapely.LinearRing
+        Boundaries.
+    nodes : float array of shape (n, 2)
+        Points of the boundaries that stand out.
+    ring : int array of shape (n,)
+        Boundary of each.
+    limit : float array of shape (rings,)
+        How far is allowed.
+    """
+
+    local: NDArray[Any]
+    nodes: Floats
+    ring: Indices
+    limit: Floats
+
+    def excess(self, xy: Floats, ring: Indices) -> Floats:
+        """Return the greatest distance between each boundary and its outline, over what is allowed.
+
+        A corner may be farther out the sharper it is, since blur takes the more from it.
+        """
+        worst = np.zeros(len(self.local))
+        if not len(xy):
+            return worst
+        away = shapely.distance(shapely.points(xy), self.local[ring]) / self.limit[ring]
+        np.maximum.at(worst, ring, away * np.minimum(_half_sine(xy, ring) / math.sin(math.pi / 4), 1))
+        numbers, index = np.unique(ring, return_inverse=True)
+        size = np.bincount(index)
+        drawn = np.full(len(self.local), None, object)
+        whole = size >= 3
+        drawn[numbers[whole]] = shapely.linearrings(xy[whole[index]], indices=np.repeat(np.arange(whole.sum()), size[whole]))
+        own = ~shapely.is_missing(drawn)[self.ring]
+        own[own] = ~shapely.is_missing(drawn[self.ring[own]])
+        away = shapely.distance(shapely.points(self.nodes[own]), drawn[self.ring[own]]) / self.limit[self.ring[own]]
+        np.maximum.at(worst, self.ring[own], away)
+        return worst
+
+
+def _half_sine(xy: Floats, ring: Indices) -> Floats:
+    """Return the sine of half the angle at each corner of rings."""
+    begins = first_of_runs(ring)
+    ends = np.append(begins[1:], len(ring)) - 1
+    before, after = np.arange(len(ring)) - 1, np.arange(len(ring)) + 1
+    before[begins], after[ends] = ends, begins
+    back, ahead = xy[before] - xy, xy[after] - xy
+    lengths = np.maximum(np.hypot(*back.T) * np.hypot(*ahead.T), 1e-12)
+    return np.sqrt(np.clip((1 - (back * ahead).sum(axis=1) / lengths) / 2, 0, 1))
+
+
+def _choose_level(paths: Paths, chains: Chains, owner: Indices, noise: Floats) -> Indices:
+    """Return the level of noise of each polygon under which it is described most briefly."""
+    energy = np.zeros_like(noise)
+    np.add.at(energy, owner, paths.energy)
+    length = np.bincount(owner, chains.along[chains.ends], len(noise))
+    prior = (np.log(noise / PRIOR[0]) / PRIOR[1]) ** 2 / 2
+    total = energy + length[:, None] / CORRELATION * np.log(noise) + prior
+    return np.asarray(total.argmin(axis=1), np.int64)
 
 
 def _begin_far_out(chains: Chains) -> tuple[Chains, Any]:
@@ -170,11 +251,8 @@ def _begin_far_out(chains: Chains) -> tuple[Chains, Any]:
     return chains.turned(order[chains.starts]), shape
 
 
-def _begin_at_corner(
-    chains: Chains, walls: Walls, nodes: Indices, node_chain: Indices
-) -> tuple[Chains, Indices, Indices]:
+def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains, Nodes]:
     """Let each ring begin where its walls turn most, and take its nodes along."""
-    first, last = trim(chains, walls.first, walls.last)
     step = chains.xy[walls.last] - chains.xy[walls.first]
     runs = first_of_runs(walls.chain)
     before = np.arange(len(step)) - 1
@@ -186,10 +264,8 @@ def _begin_at_corner(
     start = chains.starts.copy()
     start[walls.chain[runs]] = walls.first[best]
     size = chains.ends - chains.starts
-    place = (nodes - start[node_chain]) % size[node_chain]
-    place = np.where(nodes == chains.ends[node_chain], size[node_chain] * (start == chains.starts)[node_chain], place)
-    place, chain = _with_ends(place, node_chain, size)
-    return chains.turned(start), chains.starts[chain] + place, chain
+    place, chain = _with_ends((nodes.sample - start[nodes.chain]) % size[nodes.chain], nodes.chain, size)
+    return chains.turned(start), Nodes(chains.starts[chain] + place, chain)
 
 
 def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, Indices]:
@@ -203,55 +279,33 @@ def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, 
     return place[new], chain[new]
 
 
-def _noise(chains: Chains, owner: Indices, count: int) -> Floats:
-    """Return the standard deviation of each polygon's boundary about a coarse fit, robustly."""
-    nodes, chain = chains.simplified(COARSE)
-    begins = np.flatnonzero(np.append(chain[1:] == chain[:-1], False))
-    first, last = trim(chains, nodes[begins], nodes[begins + 1])
-    _, x, y, xx, xy, yy = spread(chains.between(first, last))
-    angle, _ = best_line(xx, xy, yy)
-    size = last - first + 1
-    wall = np.repeat(np.arange(len(size)), size)
-    sample = np.arange(size.sum()) + np.repeat(first - np.cumsum(size) + size, size)
-    dx, dy = (chains.xy[sample] - np.stack([x, y], axis=1)[wall]).T
-    away = np.abs(dy * np.cos(angle)[wall] - dx * np.sin(angle)[wall])
-    polygon = owner[chain[begins]][wall]
-    order = np.lexsort((away, polygon))
-    counts = np.bincount(polygon, minlength=count)
-    middle = np.cumsum(counts) - counts + counts // 2
-    noise = 1.4826 * away[order][np.minimum(middle, len(order) - 1)]
-    return np.clip(np.where(counts > 0, noise, 0), 0.15, None)
-
-
-def _choose(
-    chains: Chains, shape: Any, walls: Walls, outlines: Outlines, noise: Floats, min_edge: float
-) -> tuple[list[Floats | None], list[str]]:
-    """Return the best outline of each ring, None where there is none, and its method."""
+def _prefer_curves(
+    fit: _Fit, chains: Chains, shape: RingShape, energy: Floats, noise: Floats, ruler: _Ruler, min_edge: float
+) -> None:
+    """Put a curve in the place of walls where it describes a ring more briefly."""
     curves = fit_curves(chains, shape)
-    unit = CORRELATION * noise[curves.ring] ** 2
-    energy = curves.errors / unit[:, None] + PARAMETERS * PRICE
-    best = energy.argmin(axis=1)
-    limit = np.where(outlines.holds, walls.energy, np.inf)[curves.ring]
-    rings, kinds = outlines.rings(), outlines.methods()
-    for row in np.flatnonzero(energy.min(axis=1) < limit):
+    if not len(curves.ring):
+        return
+    cost = curves.errors / (2 * CORRELATION * noise[curves.ring] ** 2)[:, None] + PARAMETERS * PRICE
+    best = cost.argmin(axis=1)
+    drawn = [draw_curve(curves, row, int(column), min_edge=min_edge) for row, column in enumerate(best)]
+    excess = ruler.excess(np.concatenate(drawn), np.repeat(curves.ring, [len(points) for points in drawn]))[curves.ring]
+    limit = np.where(fit.excess > 1, np.inf, energy)[curves.ring]
+    for row in np.flatnonzero((cost.min(axis=1) < limit) & (excess <= 1)):
         ring, name = curves.ring[row], NAMES[best[row]]
-        rings[ring] = draw_curve(curves, row, int(best[row]), min_edge=min_edge)
-        kinds[ring] = name if name in METHODS else "angles"
-    return rings, kinds
+        fit.rings[ring], fit.excess[ring] = drawn[row], excess[row]
+        fit.kinds[ring] = name if name in METHODS else "angles"
 
 
-def _assemble(
-    rings: list[Floats | None], kinds: list[str], owner: Indices, local: NDArray[Any], origin: Floats
-) -> Regularized:
+def _assemble(fit: _Fit, owner: Indices, local: NDArray[Any], origin: Floats) -> Regularized:
     """Put the rings of each polygon together; what does not hold is simplified."""
-    simple = shapely.simplify(local, TOLERANCE)
-    for i, points in enumerate(rings):
-        if points is None:
-            rings[i] = shapely.get_coordinates(simple[i])[:-1]
-            kinds[i] = "simplified"
-    sizes = [len(points) for points in rings if points is not None]
+    rings, kinds = fit.rings, fit.kinds
+    for i in np.flatnonzero(fit.excess > SOFT):
+        rings[i] = shapely.get_coordinates(shapely.simplify(local[i], TOLERANCE))[:-1]
+        kinds[i] = "simplified"
+    sizes = [len(points) for points in rings]
     ring = np.repeat(np.arange(len(sizes)), sizes)
-    xy = np.concatenate([points for points in rings if points is not None])
+    xy = np.concatenate(list(rings))
     closed = shapely.linearrings(xy + origin[owner[ring]], indices=ring)
     polygons = shapely.polygons(closed, indices=owner)
     shells = first_of_runs(owner)
@@ -260,7 +314,7 @@ def _assemble(
     methods[(methods == "rectangle") & ~single] = "right_angles"
     for i in np.flatnonzero(~shapely.is_valid(polygons)):
         own = np.flatnonzero(owner == i)
-        parts = shapely.transform(simple[own], lambda xy, i=i: xy + origin[i])
+        parts = shapely.transform(shapely.simplify(local[own], TOLERANCE), lambda xy, i=i: xy + origin[i])
         polygons[i] = shapely.Polygon(parts[0], list(parts[1:]))
         methods[i] = "simplified"
     return Regularized(polygons, methods)
