@@ -45,7 +45,7 @@ def regularize_rings(groups: Iterable[Rings], rule: Rule) -> Iterator[Rings]:
 
 
 def _regularize(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:
-    if rule.outline == "raw":
+    if rule.outline == "raw" or not groups:
         yield from groups
         return
     plots = [_divide(group.polygons) for group in groups]
@@ -123,11 +123,13 @@ def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Ri
         if len(houses) == 1 and len(own) == 1 and not group.at_edge[houses[0]]:
             outlines[houses], how[houses] = covers[own], methods[of_cover[own]]
             continue
-        found, fitted = regularize_block(group.polygons[houses], covers[own], own=fixed[houses])
+        # Where pixels without data begin the ring is exact, and no line may be fitted across.
+        found, fitted = None, how[houses] == ATTACHED
+        if not fixed[houses].any():
+            found, fitted = regularize_block(group.polygons[houses], covers[own])
         if found is None:
-            outlines[houses] = simplify_together(group.polygons[houses], TOLERANCE)
-        else:
-            outlines[houses], how[houses[fitted]] = found, ATTACHED
+            found = simplify_together(group.polygons[houses], TOLERANCE)
+        outlines[houses], how[houses[fitted]] = found, ATTACHED
     return replace(group, polygons=outlines, methods=how, blocks=merged[plot.members])
 
 

@@ -40,10 +40,16 @@ SHOT = 12.0
 NEAR = 2.5
 """Pixels by which a wall may be moved to run into another one that it continues, or into a corner."""
 
-SOUND = 0.75
-"""Smallest IoU of a house with its raw ring."""
+ASTRAY = 1.5
+"""Pixels that the outline of a house may be from its raw ring, on the average."""
 
-ROUNDS = 3
+SOUND = (0.6, 0.9)
+"""Limits of the IoU of a house with its raw ring that follows from that."""
+
+CLOSE = 0.5
+"""Noise, in pixels, with which a block is regularized again that did not come out well."""
+
+ROUNDS = 2
 """Times that houses which did not come out well are put back with their own rings."""
 
 TOLERANCE = 0.6
@@ -112,9 +118,7 @@ class Segments:
         return float(np.angle((self.length * (self.along @ np.array([1, 1j])) ** 4).sum()) / 4)
 
 
-def regularize_block(
-    polygons: NDArray[Any], covers: NDArray[Any], *, own: NDArray[np.bool_] | None = None
-) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
+def regularize_block(polygons: NDArray[Any], covers: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
     """Regularize attached buildings together.
 
     Parameters
@@ -123,8 +127,6 @@ def regularize_block(
         Raw, without overlaps, a wall between two with the same vertices in both; in pixels.
     covers : array of shapely.Polygon
         Regularized outlines of what is attached; they may overlap.
-    own : bool array with one value a polygon, optional
-        True for those that must keep their own simplified ring.
 
     Returns
     -------
@@ -134,22 +136,87 @@ def regularize_block(
     fitted : bool array
         False for houses that kept their own simplified ring.
     """
-    whole = np.zeros(len(polygons), np.bool_) if own is None else own
-    fitted, rings = _fit_walls(find_strokes(polygons), Segments.of(covers))
-    lines, cover, outlines = [*_lengthen(fitted, covers), *rings], shapely.union_all(covers), [*shapely.boundary(covers)]
-    rough, simple = _roughen(polygons), polygons
+    rough, strokes = _roughen(polygons), find_strokes(polygons)
+    plan = _Plan.of(covers, strokes)
+    houses, bad = plan.cut(rough)
+    if bad.any():
+        close = regularize_polygons(shapely.get_parts(shapely.coverage_union_all(polygons)), noise=CLOSE).polygons
+        other = _Plan.of(close, strokes)
+        closer, worse = other.cut(rough)
+        if worse.sum() < bad.sum():
+            plan, houses, bad = other, closer, worse
+    whole = np.zeros(len(polygons), np.bool_)
     for _ in range(ROUNDS):
-        if whole.any():
-            simple = simplify_together(polygons, TOLERANCE) if simple is polygons else simple
-            cover = shapely.union_all([*covers, *simple[whole]])
-        net = [*outlines, *lines, *shapely.boundary(simple[whole])]
-        houses, bad = _cut(net, cover, rough, bounded=bool(whole.any()))
         if not bad.any():
             return tidy(houses, MIN_EDGE), ~whole
-        if whole[bad].all():
-            break
-        whole = whole | bad
-    return None, ~whole
+        whole |= bad
+        houses, bad = plan.cut(rough, simplify_together(polygons, TOLERANCE)[whole])
+    return None, np.zeros(len(polygons), np.bool_)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a block is cut out of, and along which lines.
+
+    Parameters
+    ----------
+    covers : array of shapely.Polygon
+    lines : list of shapely.LineString
+        The walls, and the boundaries of the covers.
+    """
+
+    covers: NDArray[Any]
+    lines: list[Any]
+
+    @classmethod
+    def of(cls, covers: NDArray[Any], strokes: Sequence[Stroke]) -> _Plan:
+        """Fit the walls to the covers."""
+        walls, rings = _fit_walls(strokes, Segments.of(covers))
+        return cls(covers, [*shapely.boundary(covers), *_lengthen(walls, covers), *rings])
+
+    def cut(self, polygons: NDArray[Any], rings: Sequence[Any] = ()) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Give each house the faces that are mostly its own.
+
+        Parameters
+        ----------
+        polygons : array of shapely.Polygon
+            Where the houses are.
+        rings : array of shapely.Polygon, optional
+            Houses that are cut out along their own rings; then faces that are mostly no house's are left out.
+
+        Returns
+        -------
+        houses : array of shapely geometries
+        bad : bool array
+            True where a house is no single polygon, or far from where it is.
+        """
+        cover = shapely.union_all([*self.covers, *rings])
+        noded = shapely.union_all([*self.lines, *shapely.boundary(rings)], grid_size=GRID)
+        faces = shapely.get_parts(shapely.polygonize([noded]))
+        shapely.prepare(cover)
+        faces = faces[shapely.contains_properly(cover, shapely.point_on_surface(faces))]
+        face, house, shared = _owners(faces, polygons, least=0.5 if len(rings) else 0.0)
+        houses = np.array(
+            [shapely.coverage_union_all(faces[face[house == number]]) for number in range(len(polygons))], object
+        )
+        common = np.bincount(house, shared, len(polygons))
+        area = shapely.area(polygons)
+        single = (shapely.get_type_id(houses) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(houses)
+        sound = np.clip(1 - ASTRAY * shapely.length(polygons) / area, *SOUND)
+        return houses, ~single | (common < sound * (area + shapely.area(houses) - common))
+
+
+def _owners(
+    faces: NDArray[Any], polygons: NDArray[Any], *, least: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return each face that has an owner, the polygon that has most of it, and the area of that."""
+    face, house = shapely.STRtree(polygons).query(faces)
+    shared = shapely.area(shapely.intersection(faces[face], polygons[house]))
+    covered = np.bincount(face, shared, len(faces)) >= least * shapely.area(faces)
+    face, house, shared = face[covered[face]], house[covered[face]], shared[covered[face]]
+    order = np.lexsort((shared, face))
+    last = order[np.append(face[order][1:] != face[order][:-1], True)[: len(order)]]
+    return face[last], house[last], shared[last]
 
 
 @dataclass(frozen=True)
@@ -268,42 +335,3 @@ def _roughen(polygons: NDArray[Any]) -> NDArray[Any]:
     """Return polygons with few vertices that are good enough to see which face is whose."""
     rough = shapely.simplify(polygons, TOLERANCE, preserve_topology=False)
     return np.where(shapely.is_valid(rough) & ~shapely.is_empty(rough), rough, polygons)
-
-
-def _cut(
-    net: Sequence[Any], cover: Any, polygons: NDArray[Any], *, bounded: bool
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Cut what is covered along a net of lines, and give each house the faces that are mostly its own.
-
-    Parameters
-    ----------
-    net : sequence of shapely.LineString
-    cover : shapely.Polygon or shapely.MultiPolygon
-    polygons : array of shapely.Polygon
-        Where the houses are.
-    bounded : bool
-        True to leave out faces that are mostly no house's.
-
-    Returns
-    -------
-    houses : array of shapely geometries
-    bad : bool array
-        True where a house is no single polygon, or far from where it is.
-    """
-    noded = shapely.union_all(net, grid_size=GRID)
-    faces = shapely.get_parts(shapely.polygonize([noded]))
-    shapely.prepare(cover)
-    faces = faces[shapely.contains_properly(cover, shapely.point_on_surface(faces))]
-    face, house = shapely.STRtree(polygons).query(faces)
-    shared = shapely.area(shapely.intersection(faces[face], polygons[house]))
-    if bounded:
-        covered = np.bincount(face, shared, len(faces)) > 0.5 * shapely.area(faces)
-        face, house, shared = face[covered[face]], house[covered[face]], shared[covered[face]]
-    order = np.lexsort((shared, face))
-    last = order[np.append(face[order][1:] != face[order][:-1], True)[: len(order)]]
-    face, house, shared = face[last], house[last], shared[last]
-    houses = np.array([shapely.coverage_union_all(faces[face[house == number]]) for number in range(len(polygons))], object)
-    common = np.bincount(house, shared, len(polygons))
-    union = shapely.area(polygons) + shapely.area(houses) - common
-    single = (shapely.get_type_id(houses) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(houses)
-    return houses, ~single | (common < SOUND * union)
