@@ -123,10 +123,7 @@ def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Ri
         if len(houses) == 1 and len(own) == 1 and not group.at_edge[houses[0]]:
             outlines[houses], how[houses] = covers[own], methods[of_cover[own]]
             continue
-        # Where pixels without data begin the ring is exact, and no line may be fitted across.
-        found, fitted = None, how[houses] == ATTACHED
-        if not fixed[houses].any():
-            found, fitted = regularize_block(group.polygons[houses], covers[own])
+        found, fitted = regularize_block(group.polygons[houses], covers[own], fixed=fixed[houses])
         if found is None:
             found = simplify_together(group.polygons[houses], TOLERANCE)
         outlines[houses], how[houses[fitted]] = found, ATTACHED

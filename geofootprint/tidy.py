@@ -15,6 +15,9 @@ __all__ = ["SPIKE", "tidy"]
 FLAT = 0.05
 """Units; the square is the area of a triangle that is too flat to be a corner."""
 
+EXACT = 1e-3
+"""The same where corners have to stay."""
+
 SPIKE = 15.0
 """Degrees of the sharpest corner."""
 
@@ -25,7 +28,7 @@ ROUNDS = 12
 """Times that what became short or sharp by the last change is looked for."""
 
 
-def tidy(polygons: NDArray[Any], min_edge: float) -> NDArray[Any]:
+def tidy(polygons: NDArray[Any], min_edge: float, *, fixed: NDArray[np.bool_] | None = None) -> NDArray[Any]:
     """Take out flat corners, edges shorter than `min_edge` and corners sharper than `SPIKE`.
 
     Both ends of such an edge become one point in all polygons that have them, and so does the tip of a spike with its
@@ -37,6 +40,8 @@ def tidy(polygons: NDArray[Any], min_edge: float) -> NDArray[Any]:
         A valid coverage: no overlaps, and where two touch both have the same vertices.
     min_edge : float
         In units of the coordinates.
+    fixed : bool array with one value a polygon, optional
+        True for polygons whose corners all stay.
 
     Returns
     -------
@@ -44,8 +49,10 @@ def tidy(polygons: NDArray[Any], min_edge: float) -> NDArray[Any]:
         A valid coverage too. A short edge or a spike stays only where taking it out would make polygons overlap or
         vanish.
     """
-    polygons = shapely.coverage_simplify(polygons, FLAT)
-    kept: set[complex] = set()
+    fixed = np.zeros(len(polygons), np.bool_) if fixed is None else fixed
+    flat = EXACT if fixed.any() else FLAT
+    polygons = shapely.coverage_simplify(polygons, flat)
+    kept = {complex(*place) for place in shapely.get_coordinates(polygons[fixed])}
     for _ in range(ROUNDS):
         corners = _Corners.of(polygons)
         moves = corners.moves(min_edge, kept)
@@ -54,7 +61,7 @@ def tidy(polygons: NDArray[Any], min_edge: float) -> NDArray[Any]:
         moved = corners.move(moves)
         bad = _in_the_way(moved, len(polygons))
         if not bad.any():
-            polygons = shapely.coverage_simplify(moved, FLAT)
+            polygons = shapely.coverage_simplify(moved, flat)
             continue
         here = {complex(*place) for place in shapely.get_coordinates(polygons[bad])}
         kept |= {place for pair in moves.items() for place in pair if place in here}

@@ -46,10 +46,13 @@ ASTRAY = 1.5
 SOUND = (0.6, 0.9)
 """Limits of the IoU of a house with its raw ring that follows from that."""
 
+TOO_MANY = 0.25
+"""Share of houses that may come out badly before the whole block is regularized again, nearer to its boundary."""
+
 CLOSE = 0.5
 """Noise, in pixels, with which a block is regularized again that did not come out well."""
 
-ROUNDS = 2
+ROUNDS = 4
 """Times that houses which did not come out well are put back with their own rings."""
 
 TOLERANCE = 0.6
@@ -118,7 +121,9 @@ class Segments:
         return float(np.angle((self.length * (self.along @ np.array([1, 1j])) ** 4).sum()) / 4)
 
 
-def regularize_block(polygons: NDArray[Any], covers: NDArray[Any]) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
+def regularize_block(
+    polygons: NDArray[Any], covers: NDArray[Any], *, fixed: NDArray[np.bool_]
+) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
     """Regularize attached buildings together.
 
     Parameters
@@ -127,6 +132,8 @@ def regularize_block(polygons: NDArray[Any], covers: NDArray[Any]) -> tuple[NDAr
         Raw, without overlaps, a wall between two with the same vertices in both; in pixels.
     covers : array of shapely.Polygon
         Regularized outlines of what is attached; they may overlap.
+    fixed : bool array with one value a polygon
+        True where no line may be fitted: the ring runs along pixels without data, and is exact.
 
     Returns
     -------
@@ -139,19 +146,38 @@ def regularize_block(polygons: NDArray[Any], covers: NDArray[Any]) -> tuple[NDAr
     rough, strokes = _roughen(polygons), find_strokes(polygons)
     plan = _Plan.of(covers, strokes)
     houses, bad = plan.cut(rough)
-    if bad.any():
-        close = regularize_polygons(shapely.get_parts(shapely.coverage_union_all(polygons)), noise=CLOSE).polygons
+    if bad.mean() > TOO_MANY:
+        close = regularize_polygons(shapely.get_parts(shapely.union_all(polygons)), noise=CLOSE).polygons
         other = _Plan.of(close, strokes)
         closer, worse = other.cut(rough)
         if worse.sum() < bad.sum():
             plan, houses, bad = other, closer, worse
     whole = np.zeros(len(polygons), np.bool_)
+    bad = bad | fixed
+    simple = simplify_together(polygons, TOLERANCE) if bad.any() else polygons
     for _ in range(ROUNDS):
-        if not bad.any():
-            return tidy(houses, MIN_EDGE), ~whole
+        if not (bad & ~whole).any():
+            break
         whole |= bad
-        houses, bad = plan.cut(rough, simplify_together(polygons, TOLERANCE)[whole])
-    return None, np.zeros(len(polygons), np.bool_)
+        houses, bad = plan.cut(np.where(whole, simple, rough), simple[whole])
+    houses = _largest_parts(houses)
+    if shapely.is_empty(houses).any():
+        return None, np.zeros(len(polygons), np.bool_)
+    return tidy(houses, MIN_EDGE, fixed=fixed), ~whole
+
+
+def _largest_parts(houses: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest polygon of each geometry; what else it has is a sliver beyond a neighbour's corner."""
+    houses = houses.copy()
+    for number in np.flatnonzero(shapely.get_num_geometries(houses) > 1):
+        parts = shapely.get_parts(houses[number])
+        houses[number] = parts[np.argmax(shapely.area(parts))]
+    return houses
+
+
+def _are_single(houses: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which geometries are one polygon."""
+    return cast("NDArray[np.bool_]", (shapely.get_type_id(houses) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(houses))
 
 
 @dataclass(frozen=True)
@@ -201,9 +227,8 @@ class _Plan:
         )
         common = np.bincount(house, shared, len(polygons))
         area = shapely.area(polygons)
-        single = (shapely.get_type_id(houses) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(houses)
         sound = np.clip(1 - ASTRAY * shapely.length(polygons) / area, *SOUND)
-        return houses, ~single | (common < sound * (area + shapely.area(houses) - common))
+        return houses, ~_are_single(houses) | (common < sound * (area + shapely.area(houses) - common))
 
 
 def _owners(
