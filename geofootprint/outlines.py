@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import shapely
@@ -103,7 +103,7 @@ def _join(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArr
         low, high = sorted((root(first), root(second)))
         parents[high] = low
     roots = np.array([root(number) for number in range(count)], np.int64)
-    return cast("NDArray[np.int64]", np.unique(roots, return_inverse=True)[1])
+    return np.unique(roots, return_inverse=True)[1]
 
 
 def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Rings:

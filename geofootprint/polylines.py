@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from geofootprint.lines import Chains, Floats, best_line, spread
-from geofootprint.spans import Nodes, cut_into_walls, trim
+from geofootprint.spans import REACH, Nodes, cut_into_walls, trim
 
 __all__ = ["fit_chains"]
 
-NODES = 0.5
+NODES = 1.0
 """Samples by which the nodes at which walls may meet are simplified."""
 
 NOISE = 0.8
@@ -49,7 +50,13 @@ def fit_chains(chains: Sequence[Floats], angles: Floats, *, min_edge: float = 4.
         return []
     samples = Chains.of(np.array([shapely.linestrings(chain) for chain in chains], object))
     nodes = Nodes(*samples.simplified(NODES))
-    walls = cut_into_walls(samples, nodes, angles, np.full(len(chains), NOISE), min_edge=min_edge)
+    spreads = np.full(len(chains), NOISE)
+    walls = cut_into_walls(samples, nodes, angles, spreads, min_edge=min_edge)
+    if np.bincount(nodes.chain).max() > REACH:
+        # A wall runs past so many nodes at most; now all that are within one are out of the way.
+        ends = np.unique(np.concatenate([walls.first, walls.last]))
+        nodes = Nodes(ends, np.searchsorted(samples.starts, ends, side="right") - 1)
+        walls = cut_into_walls(samples, nodes, angles, spreads, min_edge=min_edge)
     _, x, y, xx, xy, yy = spread(samples.between(*trim(samples, walls.first, walls.last)))
     free, _ = best_line(xx, xy, yy)
     angle = np.where(walls.kind < 0, free, angles[walls.chain, walls.kind])
@@ -58,7 +65,7 @@ def fit_chains(chains: Sequence[Floats], angles: Floats, *, min_edge: float = 4.
     begins = np.searchsorted(walls.chain, np.arange(len(chains) + 1))
     return [
         _meet(centre[begin:end], along[begin:end], samples.xy[np.append(walls.first[begin:end], walls.last[end - 1])])
-        for begin, end in zip(begins[:-1], begins[1:], strict=True)
+        for begin, end in pairwise(begins.tolist())
     ]
 
 

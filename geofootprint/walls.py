@@ -200,7 +200,7 @@ class _Plan:
         walls, rings = _fit_walls(strokes, Segments.of(covers))
         return cls(covers, [*shapely.boundary(covers), *_lengthen(walls, covers), *rings])
 
-    def cut(self, polygons: NDArray[Any], rings: Sequence[Any] = ()) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def cut(self, polygons: NDArray[Any], rings: NDArray[Any] | tuple[()] = ()) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Give each house the faces that are mostly its own.
 
         Parameters

@@ -57,12 +57,13 @@ def probabilities_of(
     fine[1] &= fine[0]
     fields = np.stack([cv2.resize(band, (int(right), int(bottom)), interpolation=cv2.INTER_AREA) for band in fine])
     random = np.random.default_rng(seed)
-    soft = np.stack([cv2.GaussianBlur(_warp(band, warp, random.integers(1 << 30)), (0, 0), blur) for band in fields.astype(np.float32)])
+    warped = [_warp(band, warp, seed) for band in fields.astype(np.float32)]
+    soft = np.stack([cv2.GaussianBlur(band, (0, 0), blur) for band in warped])
     return np.clip(soft + random.normal(scale=noise, size=soft.shape), 0, 255).astype(np.uint8)
 
 
 def _warp(band: NDArray[np.float32], size: float, seed: int) -> NDArray[Any]:
-    """Shift every place by smooth noise; all bands alike would take the same seed."""
+    """Shift every place by smooth noise, all bands alike."""
     if size == 0:
         return band
     shifts = np.random.default_rng(seed).normal(size=(2, *band.shape)).astype(np.float32)

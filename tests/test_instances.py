@@ -56,6 +56,23 @@ def test_pixels_go_to_a_marker_on_a_way_inside_the_mask() -> None:
     assert labels[0, 4] == 2
 
 
+def test_wall_of_which_the_model_is_unsure_still_separates() -> None:
+    # The wall is as sure as the other building's middle: no single threshold has a part of both without it.
+    mask = np.ones((20, 40), np.bool_)
+    building = np.full((20, 40), 230, np.uint8)
+    between = np.full((20, 40), 20, np.uint8)
+    between[:, 18:22] = 90
+    building[:, 22:] = 160
+    between[:, 22:] = 40
+    labels = separate_instances(mask, building, between, marker_size=20)
+    assert labels.max() == 1, "one fades into the other"
+    between[:, 18:22] = 200
+    labels = separate_instances(mask, building, between, marker_size=20)
+    assert labels.max() == 2
+    assert (labels[:, :19] == 1).all()
+    assert (labels[:, 21:] == 2).all()
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_labels_cover_the_mask_and_are_connected(seed: int) -> None:

@@ -79,3 +79,14 @@ def test_specks_small_and_weak_buildings_are_left_out() -> None:
     rings = draw(field)
     assert rings.first.tolist() == [[12, 12]]
     assert rings.confidence[0] == pytest.approx(160 / 255)
+
+
+def test_small_hole_between_attached_buildings_is_shared_out() -> None:
+    field = np.zeros((14, 20))
+    field[2:12, 2:18] = 255
+    field[6, 9:11] = 0
+    contour = np.zeros((14, 20))
+    contour[2:12, 9:11] = 255
+    first, second = draw(field, contour=contour).polygons
+    assert shapely.coverage_is_valid([first, second])
+    assert shapely.union_all([first, second]).interiors[:] == []
