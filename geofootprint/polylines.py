@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from geofootprint.lines import Chains, Floats, best_line, spread
 from geofootprint.spans import REACH, Nodes, cut_into_walls, trim

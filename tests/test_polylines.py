@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,11 +15,12 @@ def chain(*corners: tuple[float, float], noise: float = 0.4, seed: int = 0) -> N
     """Return points at every unit between corners, turned by 20 degrees, with noise."""
     turn = np.array([[np.cos(RIGHT[0]), np.sin(RIGHT[0])], [-np.sin(RIGHT[0]), np.cos(RIGHT[0])]])
     parts = []
-    for begin, end in zip(np.array(corners)[:-1], np.array(corners)[1:], strict=True):
+    for begin, end in pairwise(np.array(corners)):
         count = int(np.hypot(*(end - begin)))
         parts.append(begin + (end - begin) * np.arange(count)[:, None] / count)
     points = np.concatenate([*parts, np.array(corners[-1:], float)])
-    return (points + np.random.default_rng(seed).normal(scale=noise, size=points.shape)) @ turn
+    noisy = points + np.random.default_rng(seed).normal(scale=noise, size=points.shape)
+    return np.asarray(noisy @ turn, np.float64)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -33,7 +36,7 @@ def test_wall_with_a_step_has_right_angles() -> None:
     (line,) = fit_chains([chain((0, 0), (40, 0), (40, 15), (80, 15), noise=0.2)], RIGHT[None])
     assert len(line) == 4
     steps = np.diff(line, axis=0)
-    for before, after in zip(steps[:-1], steps[1:], strict=True):
+    for before, after in pairwise(steps):
         assert abs(before @ after) < 1e-6 * np.hypot(*before) * np.hypot(*after)
 
 
