@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -12,13 +13,19 @@ from numpy.typing import NDArray
 from geofootprint.lines import Floats, neighbours
 from geofootprint.nearness import half_sine
 
-__all__ = ["MIN_ANGLE", "find_faults", "simple_polygon"]
+__all__ = ["ALIKE", "MIN_ANGLE", "find_faults", "overlap", "simple_polygon"]
 
 MIN_ANGLE = 15.0
 """Degrees of the sharpest corner."""
 
 TOLERANCE = 0.6
 """Of simplified rings, in samples: on fields of known shapes they are then as near to the truth as the raw ring."""
+
+COARSER = (TOLERANCE, 1.2, 2.4, 4.8)
+"""Tolerances that are tried one after the other."""
+
+ALIKE = 0.6
+"""Intersection over union from which an outline stands for a polygon."""
 
 SLACK = 1e-9
 """Share of the shortest edge that rounding may take."""
@@ -41,37 +48,63 @@ def find_faults(polygons: NDArray[Any], min_edge: float) -> NDArray[np.bool_]:
 def simple_polygon(polygon: Any, min_edge: float) -> Any:
     """Return a polygon with fewer vertices, without short edges and spikes if that is possible.
 
-    Holes that are too small for that are filled; a polygon that is too small becomes its oriented envelope, or stays as
-    it is.
+    Holes that are too small for that are filled, and thin parts cut off if nothing else helps. A polygon that is too small
+    or too thin for such an outline stays as it is, but for vertices within `TOLERANCE`.
     """
-    simple = shapely.simplify(polygon, TOLERANCE)
-    rings = [_without_faults(shapely.get_coordinates(ring)[:-1], min_edge) for ring in shapely.get_rings(simple)]
-    if rings and rings[0] is not None:
+    for start in _starts(polygon):
+        rings = [_without_faults(shapely.get_coordinates(ring)[:-1], min_edge) for ring in shapely.get_rings(start)]
+        if not rings or rings[0] is None:
+            continue
         tidy = shapely.Polygon(rings[0], [ring for ring in rings[1:] if ring is not None])
-        if not find_faults(np.array([tidy]), min_edge)[0]:
+        if not find_faults(np.array([tidy]), min_edge)[0] and overlap(tidy, polygon) > ALIKE:
             return tidy
-        tidy = shapely.Polygon(rings[0])  # a hole came through the outside
-        if not shapely.get_num_interior_rings(polygon) and not find_faults(np.array([tidy]), min_edge)[0]:
-            return tidy
-    envelope = shapely.oriented_envelope(polygon)
-    is_full = shapely.area(polygon) > 0.75 * shapely.area(envelope)
-    if is_full and envelope.geom_type == "Polygon" and not find_faults(np.array([envelope]), min_edge)[0]:
-        return envelope
-    return simple if shapely.is_valid(simple) and not shapely.is_empty(simple) else polygon
+    simple = shapely.simplify(polygon, TOLERANCE)
+    return simple if overlap(simple, polygon) > ALIKE else polygon
+
+
+def _starts(polygon: Any) -> Iterator[Any]:
+    """Yield ever coarser versions of a polygon."""
+    for tolerance in COARSER:
+        yield shapely.simplify(polygon, tolerance)
+    opened = shapely.get_parts(shapely.buffer(shapely.buffer(polygon, -1), 1, join_style="mitre"))
+    for part in sorted(opened, key=shapely.area)[-1:]:
+        for tolerance in COARSER:
+            yield shapely.simplify(part, tolerance)
+    yield shapely.oriented_envelope(polygon)
+
+
+def overlap(first: Any, second: Any) -> Any:
+    """Return the intersection over union of polygons, or arrays of them."""
+    shared = shapely.area(shapely.intersection(first, second))
+    return shared / np.maximum(shapely.area(first) + shapely.area(second) - shared, 1e-12)
 
 
 def _without_faults(xy: Floats, min_edge: float) -> Floats | None:
-    """Leave out vertices until no edge is short and no corner sharp; None if less than a triangle is left."""
+    """Change vertices until no edge is short and no corner sharp; None if less than a triangle is left."""
     while len(xy) >= 3:
         before, after = np.roll(xy, 1, axis=0), np.roll(xy, -1, axis=0)
+        half = half_sine(xy, np.zeros(len(xy), np.int64))
+        sharp = half < math.sin(math.radians(MIN_ANGLE / 2))
         length = np.hypot(*(after - xy).T)
-        sharp = half_sine(xy, np.zeros(len(xy), np.int64)) < math.sin(math.radians(MIN_ANGLE / 2))
         short = length < min_edge
         if not sharp.any() and not short.any():
             return xy
+        back = min_edge * (1 + 1e-6) / (2 * np.maximum(half, 1e-9))
+        blunt = sharp & (np.minimum(length, np.roll(length, 1)) > back + min_edge)
+        if blunt.any():
+            xy = _blunted(xy, int(blunt.argmax()), back)
+            continue
         # What a vertex adds to the area tells which end of a short edge matters less.
         (ax, ay), (bx, by) = (before - xy).T, (after - xy).T
-        weight = np.abs(ax * by - ay * bx)
-        candidate = sharp | short | np.roll(short, 1)
-        xy = np.delete(xy, np.where(candidate, weight, np.inf).argmin(), axis=0)
+        weight = np.where(sharp | short | np.roll(short, 1), np.abs(ax * by - ay * bx), np.inf)
+        xy = np.delete(xy, weight.argmin(), axis=0)
     return None
+
+
+def _blunted(xy: Floats, corner: int, back: Floats) -> Floats:
+    """Cut off a sharp corner, a distance back on both of its edges."""
+    ends = []
+    for neighbour in (xy[corner - 1], xy[(corner + 1) % len(xy)]):
+        step = neighbour - xy[corner]
+        ends.append(xy[corner] + step * (back[corner] / math.hypot(*step)))
+    return np.concatenate([xy[:corner], ends, xy[corner + 1 :]])

@@ -80,7 +80,7 @@ class Chains:
         totals[5, 1:] = length * (y * y + dy * dy / 12)
         for start, end in zip(starts, ends, strict=True):  # each by itself, so that rounding does not depend on the others
             np.cumsum(totals[:, start : end + 1], axis=1, out=totals[:, start : end + 1])
-        begin = np.cumsum(np.ceil(totals[0, ends]) + APART)
+        begin = np.cumsum(np.append(0, np.ceil(totals[0, ends[:-1]]) + APART))
         clock = totals[0] + np.repeat(begin, ends - starts + 1)
         return cls(xy, starts, ends, totals[0], totals, clock)
 

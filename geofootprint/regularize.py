@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from geofootprint.corners import Sides
 from geofootprint.curves import NAMES, PARAMETERS, RingShape, draw_curve, fit_curves
 from geofootprint.directions import Directions, align, find_directions
-from geofootprint.guard import find_faults, simple_polygon
+from geofootprint.guard import ALIKE, find_faults, overlap, simple_polygon
 from geofootprint.lines import Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
 from geofootprint.noise import NODES, begin_far_out, estimate_noise
@@ -50,6 +50,9 @@ LIMIT = (2.5, 2.5)
 
 SLIM = 0.5
 """Times area over length that the first of the two limits may be."""
+
+THIN = 2.0
+"""Area over length, in samples, under which a building may be lost within the limits."""
 
 BATCH = 100_000
 """Vertices in work at once."""
@@ -170,7 +173,8 @@ def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) ->
     walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
-    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, np.minimum(LIMIT[0], SLIM * shape.area / chains.along[chains.ends]) + LIMIT[1] * sigma)
+    limit = np.minimum(LIMIT[0], SLIM * shape.area / chains.along[chains.ends]) + LIMIT[1] * sigma
+    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, limit)
     excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
     fit = _Fit(outlines.rings(), outlines.methods(), excess)
     _prefer_curves(fit, chains, shape, walls.energy, sigma, ruler, min_edge)
@@ -240,7 +244,10 @@ def _assemble(fit: _Fit, owner: Indices, polygons: NDArray[Any], origin: Floats,
     result[whole] = shapely.polygons(shapely.linearrings(xy, indices=ring), indices=np.unique(owner[own], return_inverse=True)[1])
     methods = fit.kinds[first_of_runs(owner)].copy()
     methods[(methods == "rectangle") & (np.bincount(owner) > 1)] = "right_angles"
-    for i in np.flatnonzero(find_faults(result, min_edge)):
+    faulty = find_faults(result, min_edge)
+    thin = np.flatnonzero(~faulty & (shapely.area(polygons) < THIN * shapely.length(polygons)))
+    faulty[thin] = overlap(result[thin], polygons[thin]) < ALIKE
+    for i in np.flatnonzero(faulty):
         result[i], methods[i] = simple_polygon(polygons[i], min_edge), "simplified"
     return Regularized(result, methods)
 
