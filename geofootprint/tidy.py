@@ -21,10 +21,13 @@ EXACT = 1e-3
 SPIKE = 15.0
 """Degrees of the sharpest corner."""
 
-FAR = 2.0
+CHANGE = 0.05
+"""Share of its area that a polygon may win or lose at once."""
+
+FAR = 8.0
 """Times the shortest edge that the tip of a spike may be moved where it is a corner of other polygons too."""
 
-ROUNDS = 12
+ROUNDS = 16
 """Times that what became short or sharp by the last change is looked for."""
 
 
@@ -53,26 +56,35 @@ def tidy(polygons: NDArray[Any], min_edge: float, *, fixed: NDArray[np.bool_] | 
     flat = EXACT if fixed.any() else FLAT
     polygons = shapely.coverage_simplify(polygons, flat)
     kept = {complex(*place) for place in shapely.get_coordinates(polygons[fixed])}
+    refused: set[tuple[complex, complex]] = set()
     for _ in range(ROUNDS):
         corners = _Corners.of(polygons)
-        moves = corners.moves(min_edge, kept)
+        moves = corners.moves(min_edge, kept, refused)
         if not moves:
             break
         moved = corners.move(moves)
-        bad = _in_the_way(moved, len(polygons))
+        bad = _in_the_way(moved) | _changed(moved, polygons, 2 * min_edge**2)
         if not bad.any():
             polygons = shapely.coverage_simplify(moved, flat)
             continue
         here = {complex(*place) for place in shapely.get_coordinates(polygons[bad])}
-        kept |= {place for pair in moves.items() for place in pair if place in here}
+        suspects = [pair for pair in moves.items() if not here.isdisjoint(pair)]
+        refused |= set(suspects[len(suspects) // 2 :])  # the longer half, until it is clear which one does the harm
     return polygons
 
 
-def _in_the_way(polygons: NDArray[Any], count: int) -> NDArray[np.bool_]:
+def _in_the_way(polygons: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which polygons are invalid or overlap another one."""
     bad = ~shapely.is_valid(polygons) | shapely.is_empty(polygons)
-    if not bad.any() and count > 1:
+    if not bad.any() and len(polygons) > 1:
         bad = ~shapely.is_empty(shapely.coverage_invalid_edges(polygons))
     return cast("NDArray[np.bool_]", bad)
+
+
+def _changed(polygons: NDArray[Any], before: NDArray[Any], least: float) -> NDArray[np.bool_]:
+    """Say which polygons are no longer of about the area that they had."""
+    area = shapely.area(before)
+    return cast("NDArray[np.bool_]", np.abs(shapely.area(polygons) - area) > np.maximum(CHANGE * area, least))
 
 
 @dataclass(frozen=True)
@@ -107,8 +119,13 @@ class _Corners:
         before[first] = place[last - 1]
         return cls(place[inner], before[inner], after[inner], ring[inner], owner)
 
-    def moves(self, min_edge: float, kept: set[complex]) -> dict[complex, complex]:
-        """Return which vertices go where: each at most once, and none that others go to."""
+    def moves(
+        self, min_edge: float, kept: set[complex], refused: set[tuple[complex, complex]]
+    ) -> dict[complex, complex]:
+        """Return which vertices go where: each at most once, and none that others go to.
+
+        Those that are kept do not go, and nothing goes where it was refused before; it may go the other way.
+        """
         ahead, back = self.after - self.place, self.before - self.place
         angle = np.abs(np.angle(ahead * back.conj()))
         uses = self._uses()
@@ -123,11 +140,16 @@ class _Corners:
         taken: set[complex] = set(kept)
         for index in np.lexsort((one.imag, one.real, other.imag, other.real, np.abs(other - one))):
             pair = complex(one[index]), complex(other[index])
-            if taken.isdisjoint(pair):
-                # Where walls meet there are more edges to turn, so the other vertex stays, which is a plain corner.
-                source, target = sorted(pair, key=lambda p: (-uses[p], p.real, p.imag)) if index >= len(sharp) else pair
-                found[source] = target
-                taken |= {source, target}
+            if not taken.isdisjoint(pair):
+                continue
+            if index >= len(sharp):
+                # Where walls meet there are more edges to turn: the other vertex stays, which is a plain corner.
+                pair = min(pair, pair[::-1], key=lambda ends: (-uses[ends[0]], ends[0].real, ends[0].imag))
+            if pair in refused:
+                pair = pair[::-1]
+            if pair not in refused:
+                found[pair[0]] = pair[1]
+                taken |= set(pair)
         return found
 
     def _uses(self) -> dict[complex, int]:

@@ -46,6 +46,9 @@ ASTRAY = 1.5
 SOUND = (0.6, 0.9)
 """Limits of the IoU of a house with its raw ring that follows from that."""
 
+STROKES = 6
+"""Walls for each house, of which a real block has two or three; with more of them it is noise that is not worth a fit."""
+
 TOO_MANY = 0.25
 """Share of houses that may come out badly before the whole block is regularized again, nearer to its boundary."""
 
@@ -143,7 +146,10 @@ def regularize_block(
     fitted : bool array
         False for houses that kept their own simplified ring.
     """
-    rough, strokes = _roughen(polygons), find_strokes(polygons)
+    strokes = find_strokes(polygons)
+    if len(strokes) > STROKES * len(polygons):
+        return None, np.zeros(len(polygons), np.bool_)
+    rough = _roughen(polygons)
     plan = _Plan.of(covers, strokes)
     houses, bad = plan.cut(rough)
     if bad.mean() > TOO_MANY:

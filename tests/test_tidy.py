@@ -59,6 +59,11 @@ def cells(seed: int) -> NDArray[Any]:
     return np.asarray(shapely.get_parts(shapely.polygonize([edges])), object)
 
 
+def count_short(polygons: NDArray[Any]) -> int:
+    edges = [np.hypot(*np.diff(shapely.get_coordinates(polygon), axis=0).T) for polygon in polygons]
+    return int((np.concatenate(edges) < 2).sum())
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 100_000))
 def test_coverage_stays_one_and_nothing_is_lost(seed: int) -> None:
@@ -68,6 +73,5 @@ def test_coverage_stays_one_and_nothing_is_lost(seed: int) -> None:
     assert shapely.is_valid(tidied).all()
     assert not shapely.is_empty(tidied).any()
     assert shapely.coverage_is_valid(tidied)
-    short = [np.hypot(*np.diff(shapely.get_coordinates(polygon), axis=0).T).min() < 2 for polygon in tidied]
-    before = [np.hypot(*np.diff(shapely.get_coordinates(polygon), axis=0).T).min() < 2 for polygon in polygons]
-    assert sum(short) <= sum(before) / 2, "left only where taking an edge out would make polygons overlap or vanish"
+    # Left only where taking an edge out would make polygons overlap, vanish or change.
+    assert count_short(tidied) <= count_short(polygons) / 2
