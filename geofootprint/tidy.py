@@ -64,12 +64,14 @@ def tidy(polygons: NDArray[Any], min_edge: float, *, fixed: NDArray[np.bool_] | 
             break
         moved = corners.move(moves)
         bad = _in_the_way(moved) | _changed(moved, polygons, 2 * min_edge**2)
+        if bad.any():
+            here = {complex(*place) for place in shapely.get_coordinates(polygons[bad])}
+            suspects = [pair for pair in moves.items() if not here.isdisjoint(pair)]
+            refused |= set(suspects[len(suspects) // 2 :])  # the longer half, until it is clear which one does the harm
+            moved = corners.move(dict(moves.items() - set(suspects)))
+            bad = _in_the_way(moved) | _changed(moved, polygons, 2 * min_edge**2)
         if not bad.any():
             polygons = shapely.coverage_simplify(moved, flat)
-            continue
-        here = {complex(*place) for place in shapely.get_coordinates(polygons[bad])}
-        suspects = [pair for pair in moves.items() if not here.isdisjoint(pair)]
-        refused |= set(suspects[len(suspects) // 2 :])  # the longer half, until it is clear which one does the harm
     return polygons
 
 
