@@ -66,7 +66,10 @@ def raw_rings(field: Field) -> NDArray[Any]:
     probabilities = field.probabilities[:1]
     height, width = probabilities.shape[1:]
     grid = Grid(CRS.from_epsg(32632), Affine(field.gsd, 0, 5e5, 0, -field.gsd, 5e6), width, height)
-    rule = Rule(level=127.5, peak=153, min_size=MIN_SIZE, min_hole=MIN_SIZE, marker_size=20, outline="raw", tolerance=0)
+    rule = Rule(
+        level=127.5, peak=153, min_size=MIN_SIZE, min_hole=MIN_SIZE, min_gap=1, marker_size=20, outline="raw",
+        extent=(0, 0, width, height),
+    )
     source = ProbabilityArray(probabilities, np.ones((height, width), np.bool_), grid)
     groups = Walk(source, rule, block=CELL, progress=SILENT).rings()
     return np.concatenate([np.zeros(0, object), *(group.polygons for group in groups)])

@@ -109,7 +109,8 @@ class Chains:
 
     def first_after(self, sample: Indices, distance: float) -> Indices:
         """Return the first sample that is at least a distance further along the chain."""
-        return np.searchsorted(self.clock, self.clock[sample] + (distance - SLACK))
+        found = np.searchsorted(self.clock, self.clock[sample] + (distance - SLACK))
+        return np.minimum(found, len(self.clock) - 1)  # beyond the end of the last chain
 
     def last_before(self, sample: Indices, distance: float) -> Indices:
         """Return the last sample that is at least a distance back along the chain."""
