@@ -26,6 +26,7 @@ from geofootprint.learning.trainer import TrainResult
 Run = Callable[..., Result]
 
 TINY = """\
+compile = false
 [generator]
 width = 4
 [discriminator]

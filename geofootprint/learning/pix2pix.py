@@ -123,7 +123,7 @@ class Pix2Pix:
     def _predict(self, image: torch.Tensor) -> torch.Tensor:
         try:
             logits: torch.Tensor = self.generator(image)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # the second from a compiled network
             if "more than 1 value per channel" not in str(error):
                 raise
             raise OptionError(

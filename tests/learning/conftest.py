@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GSD = 0.15
 
 TINY = """\
+compile = false
 [generator]
 width = 4
 [discriminator]
