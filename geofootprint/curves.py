@@ -23,8 +23,8 @@ NAMES = ("circle", "ellipse", "hexagon", "octagon")
 SIDES = {2: 6, 3: 8}
 """Sides of the regular polygons, by their position in `NAMES`."""
 
-PARAMETERS = np.array([3, 5, 4, 4])
-"""Numbers that describe each."""
+PARAMETERS = np.array([3, 8, 4, 4])
+"""Numbers that describe each; for an ellipse, which is rare, more than its five."""
 
 ROUND = 0.98
 """Area over the area of the ellipse with the same second moments, from which a ring may be round: a rectangle has 0.955,
@@ -221,7 +221,7 @@ def draw_curve(curves: Curves, row: int, column: int, *, min_edge: float) -> Flo
 
 
 def _vertices_of_curve(radius: float, min_edge: float) -> int:
+    """Return a multiple of 4: enough to be within `SAG` of the curve, unless edges would be too short; at least 8."""
     smooth = math.pi / math.acos(max(0.5, 1 - 2 * SAG / radius))
-    longest = math.pi / math.asin(min(1.0, 0.52 * min_edge / radius))
-    return max(8, 4 * math.ceil(min(smooth, longest, 128) / 4 - 1e-9) if smooth < longest else 4 * int(min(longest, 128) // 4))
-
+    longest = math.pi / math.asin(min(1.0, min_edge / (2 * radius)))
+    return max(8, min(4 * math.ceil(smooth / 4), 4 * int(longest / 4)))

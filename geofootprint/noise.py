@@ -7,20 +7,14 @@ left after a line was fitted depends on the line's length alone, so that residua
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import shapely
-from numpy.typing import NDArray
 
-from geofootprint.curves import RingShape, fit_curves, measure_rings
+from geofootprint.boundaries import Boundaries
 from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
-from geofootprint.spans import Nodes, Walls, cheapest_walls, trim, wall_errors
+from geofootprint.spans import Walls, cheapest_walls, trim
 
-__all__ = ["NODES", "begin_far_out", "estimate_noise"]
-
-NODES = 0.5
-"""Tolerance of the nodes at which walls may meet, in samples."""
+__all__ = ["estimate_noise"]
 
 LEVELS = (0.15, 0.3, 0.5)
 """Noise that walls are cut for to be looked at; the second look takes the level nearest to the first look's answer."""
@@ -55,52 +49,38 @@ FOLLOWED = 1.3
 """Times the residual of a curve that the noise is: the curve follows some of it."""
 
 
-def begin_far_out(chains: Chains) -> tuple[Chains, RingShape]:
-    """Let each ring begin at the sample farthest from its centre, which is a corner if anything is."""
-    shape = measure_rings(chains)
-    ring = np.repeat(np.arange(len(chains.starts)), chains.ends - chains.starts + 1)
-    far = ((chains.xy - shape.centre[ring]) ** 2).sum(axis=1)
-    order = np.lexsort((np.arange(len(far)), -far, ring))
-    return chains.turned(order[chains.starts]), shape
-
-
-def estimate_noise(rings: NDArray[Any], owner: Indices) -> Floats:
+def estimate_noise(boundaries: Boundaries) -> Floats:
     """Return the standard deviation of the boundary of each polygon.
 
     Parameters
     ----------
-    rings : array of shapely.LinearRing
-        Of all polygons.
-    owner : int array of shape (rings,)
-        Polygon of each; sorted.
+    boundaries : Boundaries
 
     Returns
     -------
     float array of shape (polygons,)
         In samples.
     """
-    chains, shape = begin_far_out(Chains.of(rings))
-    nodes = Nodes(*chains.simplified(NODES))
-    errors = wall_errors(chains, nodes, np.zeros((len(rings), 0)), min_edge=2)
-    length = np.bincount(owner, chains.along[chains.ends])
-    sparse = length > SPARSE * np.bincount(owner, shapely.get_num_coordinates(rings))
+    chains, owner = boundaries.chains, boundaries.owner
+    sparse = boundaries.edge > SPARSE
     levels = np.array(LEVELS)[:, None] * np.where(sparse, FINE, 1)
-    looks = np.stack([_shown_noise(chains, cheapest_walls(nodes, errors, level[owner]), owner) for level in levels])
+    cuts = (cheapest_walls(boundaries.nodes, boundaries.errors, level[owner]) for level in levels)
+    looks = np.stack([_shown_noise(chains, walls, owner) for walls in cuts])
     for before, look in pairwise(looks):
         np.minimum(look, GROWTH * before, out=look)
     nearest = np.abs(np.log(looks[0] / levels)).argmin(axis=0)
-    shown = np.minimum(looks[nearest, np.arange(len(nearest))], _noise_of_curves(chains, shape, owner))
-    stretches = length / INDEPENDENT
+    shown = np.minimum(looks[nearest, np.arange(len(nearest))], _noise_of_curves(boundaries))
+    stretches = np.bincount(owner, boundaries.length) / INDEPENDENT
     weight = np.where(sparse, 1, stretches / (stretches + TRUST))
     return np.asarray(np.maximum(shown, FLOOR) ** weight * USUAL ** (1 - weight), np.float64)
 
 
-def _noise_of_curves(chains: Chains, shape: RingShape, owner: Indices) -> Floats:
+def _noise_of_curves(boundaries: Boundaries) -> Floats:
     """Return what each polygon's best curve shows, where it is round: walls would take the curve for noise."""
-    curves = fit_curves(chains, shape)
-    shown = np.full(owner[-1] + 1, CEILING)
-    residual = np.sqrt(curves.errors.min(axis=1, initial=np.inf) / chains.along[chains.ends][curves.ring])
-    np.minimum.at(shown, owner[curves.ring], FOLLOWED * residual)
+    curves = boundaries.curves
+    shown = np.full(boundaries.count, CEILING)
+    residual = np.sqrt(curves.errors.min(axis=1, initial=np.inf) / boundaries.length[curves.ring])
+    np.minimum.at(shown, boundaries.owner[curves.ring], FOLLOWED * residual)
     return shown
 
 

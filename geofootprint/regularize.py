@@ -15,14 +15,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geofootprint.boundaries import NODES, Boundaries
 from geofootprint.corners import Sides
-from geofootprint.curves import NAMES, PARAMETERS, RingShape, draw_curve, fit_curves
+from geofootprint.curves import NAMES, PARAMETERS, Curves, draw_curve
 from geofootprint.directions import Directions, align, find_directions
 from geofootprint.guard import ALIKE, find_faults, overlap, simple_polygon
 from geofootprint.lines import Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
-from geofootprint.noise import NODES, begin_far_out, estimate_noise
-from geofootprint.spans import CORRELATION, REACH, Nodes, Walls, cut_into_walls
+from geofootprint.noise import estimate_noise
+from geofootprint.spans import CORRELATION, REACH, Nodes, Walls, cheapest_walls, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
 
@@ -54,8 +55,8 @@ SLIM = 0.5
 THIN = 2.0
 """Area over length, in samples, under which a building may be lost within the limits."""
 
-BATCH = 100_000
-"""Vertices in work at once."""
+BATCH = 50_000
+"""Vertices in work at once; what is measured of them needs about 4 kB each."""
 
 PRICE = 2.5
 """Of each number that describes a curve."""
@@ -118,17 +119,17 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) ->
     lines, owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
-    best = _Fit.nothing(len(local))
-    sigma = estimate_noise(local, owner) if noise is None else np.full(len(polygons), noise)
-    left = np.arange(len(polygons))
-    for _ in range(TRIES):
-        own = np.flatnonzero(np.isin(owner, left))
-        fit = _fit(local[own], np.searchsorted(left, owner[own]), sigma, min_edge)
-        best.improve(own, fit)
-        strays = np.isin(left, owner[best.excess > 1])
-        if not strays.any():
+    boundaries = Boundaries.of(local, owner, min_edge=min_edge)
+    sigma = estimate_noise(boundaries) if noise is None else np.full(len(polygons), noise)
+    best = _fit(boundaries, sigma, min_edge)
+    for _ in range(TRIES - 1):
+        strays = np.unique(owner[best.excess > 1])
+        own = np.flatnonzero(np.isin(owner, strays))
+        if not len(own):
             break
-        left, sigma = left[strays], LESS * sigma[strays]
+        sigma[strays] *= LESS
+        again = Boundaries.of(local[own], np.searchsorted(strays, owner[own]), min_edge=min_edge)
+        best.improve(own, _fit(again, sigma[strays], min_edge))
     return _assemble(best, owner, polygons, origin, min_edge)
 
 
@@ -149,10 +150,6 @@ class _Fit:
     kinds: NDArray[Any]
     excess: Floats
 
-    @classmethod
-    def nothing(cls, count: int) -> _Fit:
-        return cls(np.empty(count, object), np.full(count, "simplified", object), np.full(count, np.inf))
-
     def improve(self, number: Indices, other: _Fit) -> None:
         """Take over those of another fit, for some of the rings, that are nearer to their boundaries."""
         better = other.excess < self.excess[number]
@@ -162,22 +159,21 @@ class _Fit:
         )
 
 
-def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> _Fit:
-    """Fit outlines to rings; `owner` is the polygon of each and `noise` that of the polygons."""
-    chains, shape = begin_far_out(Chains.of(local))
+def _fit(boundaries: Boundaries, noise: Floats, min_edge: float) -> _Fit:
+    """Fit outlines to rings, given the noise of their polygons."""
+    owner, count = boundaries.owner, len(boundaries.rings)
     sigma = noise[owner]
-    nodes = Nodes(*chains.simplified(NODES))
-    walls = cut_into_walls(chains, nodes, np.zeros((len(local), 0)), sigma, min_edge=min_edge)
-    directions = find_directions(chains, walls, owner, noise)
-    chains, nodes = _begin_at_corner(chains, walls, _thinned(nodes, walls, len(local)))
+    walls = cheapest_walls(boundaries.nodes, boundaries.errors, sigma)
+    directions = find_directions(boundaries.chains, walls, owner, noise)
+    chains, nodes = _begin_at_corner(boundaries.chains, walls, _thinned(boundaries.nodes, walls, count))
     walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
-    limit = np.minimum(LIMIT[0], SLIM * shape.area / chains.along[chains.ends]) + LIMIT[1] * sigma
-    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, limit)
+    limit = np.minimum(LIMIT[0], SLIM * boundaries.shape.area / boundaries.length) + LIMIT[1] * sigma
+    ruler = Ruler(boundaries.rings, chains.xy[nodes.sample], nodes.chain, limit)
     excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
     fit = _Fit(outlines.rings(), outlines.methods(), excess)
-    _prefer_curves(fit, chains, shape, walls.energy, sigma, ruler, min_edge)
+    _prefer_curves(fit, boundaries.curves, walls.energy, sigma, ruler, min_edge)
     return fit
 
 
@@ -216,10 +212,9 @@ def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, 
 
 
 def _prefer_curves(
-    fit: _Fit, chains: Chains, shape: RingShape, energy: Floats, noise: Floats, ruler: Ruler, min_edge: float
+    fit: _Fit, curves: Curves, energy: Floats, noise: Floats, ruler: Ruler, min_edge: float
 ) -> None:
     """Put a curve in the place of walls where it describes a ring more briefly."""
-    curves = fit_curves(chains, shape)
     if not len(curves.ring):
         return
     cost = curves.errors / (2 * CORRELATION * noise[curves.ring] ** 2)[:, None] + PARAMETERS * PRICE

@@ -33,12 +33,16 @@ TRIM = 2.0
 """Samples at both ends of a wall that do not count: blur rounds corners."""
 
 SMOOTH = 30.0
-POW = 1
+"""Length, in samples, under which a wall's error counts more: a short line follows smooth noise, and has less error left."""
+
 REACH = 24
 """Nodes that a wall may run past; longer walls are put together in a second round."""
 
 HALF = 0.49
 """Share of a ring that one wall may be: less than half, since the others have to come back."""
+
+FINENESS, USUAL = 0.5, 0.6
+"""How much the price of a number falls with the logarithm of the noise, and the noise at which it is as it stands."""
 
 NEVER = 1e9
 """Energy of what is forbidden; finite, so that there always is a cheapest way."""
@@ -63,17 +67,16 @@ class Prices:
     free: float = 8.0
 
     def of(self, kinds: int, noise: Floats) -> Floats:
-        """Return the price of each kind of wall at each noise, the more the finer its numbers have to be told.
+        """Return the price of each kind of wall at each noise, the higher the finer its numbers have to be told.
 
         The shape is (chains, kinds + 1).
         """
         price = np.array([self.main] * (kinds - 2) + [self.diagonal] * min(2, kinds) + [self.free])
         numbers = np.array([1.0] * kinds + [2.0])
-        return np.asarray(price - G * numbers * np.log(noise / 0.6)[:, None], np.float64)
+        return np.asarray(price - FINENESS * numbers * np.log(noise / USUAL)[:, None], np.float64)
 
 
 PRICES = Prices()
-G = 0.5
 
 
 @dataclass(frozen=True)
@@ -182,14 +185,16 @@ def wall_errors(chains: Chains, nodes: Nodes, angles: Floats, *, min_edge: float
     whole = chains.along[end] - chains.along[begin]
     longest = np.where(chains.closed, HALF * chains.along[chains.ends], np.inf)[nodes.chain]
     allowed = exists & (whole >= min_edge / 2) & (whole <= longest[:, None])
-    scale = np.where(allowed, whole / length * (1 + (SMOOTH / np.maximum(whole, 1)) ** POW), 0)
+    scale = np.where(allowed, whole / length * (1 + SMOOTH / np.maximum(whole, 1)), 0)
+    spreads = xx * scale, xy * scale, yy * scale
     count = angles.shape[1]
     errors = np.empty((*begin.shape, count + 1))
     for kind in range(count):
         angle = angles[nodes.chain, kind][:, None]
-        errors[..., kind] = error_along(xx, xy, yy, np.nan_to_num(angle)) * scale + np.where(np.isnan(angle), NEVER, 0)
-    errors[..., count] = best_line(xx, xy, yy)[1] * scale
-    errors += np.where(allowed, 0, NEVER)[..., None]
+        errors[..., kind] = error_along(*spreads, np.nan_to_num(angle))
+        errors[np.isnan(angle[:, 0]), :, kind] = NEVER
+    errors[..., count] = best_line(*spreads)[1]
+    errors[~allowed] = NEVER
     return errors
 
 
