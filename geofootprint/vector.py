@@ -20,6 +20,7 @@ from pyogrio.errors import DataSourceError
 
 from geofootprint.errors import MissingFileError, OptionError, OutputError, VectorError
 from geofootprint.output import require_folder
+from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import VIRTUAL
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "FORMATS",
     "clean_polygons",
     "measure_on_ellipsoid",
+    "metres_per_degree",
     "parts_of",
     "read_area",
     "read_footprints",
@@ -78,10 +80,11 @@ def read_footprints(
     bounds: tuple[float, float, float, float] | None = None,
     columns: Sequence[str] | None = None,
     allow_empty: bool = False,
+    progress: Progress = SILENT,
 ) -> gpd.GeoDataFrame:
     """Read the polygons of a vector file, valid and single, in one CRS.
 
-    Invalid polygons are repaired, multipolygons become one row a part, and what is no polygon is left out.
+    Invalid polygons are repaired, multipolygons become one row a part, and what is no polygon is left out, as are heights.
 
     Parameters
     ----------
@@ -95,6 +98,8 @@ def read_footprints(
         Columns wanted besides the geometry; all by default.
     allow_empty : bool
         Take a layer without features as it is: a model may have found nothing.
+    progress : Progress
+        Gets a warning where heights or whole features are left out.
 
     Returns
     -------
@@ -119,6 +124,7 @@ def read_footprints(
     polygons = _polygons_only(frame)
     if polygons.empty and not frame.empty:
         raise VectorError(f"{name} has no polygons; give a layer with building outlines.")
+    _tell_losses(frame, polygons, name, progress)
     if crs is not None and polygons.crs != pyproj.CRS.from_user_input(crs):
         polygons = _reproject(polygons, crs, name, drop=bounds is not None)
     if bounds is not None:
@@ -134,7 +140,7 @@ def _read_frame(
     """Return the rows near `bounds`, and how many the layer has in all."""
     try:
         if name.lower().endswith(".parquet"):
-            frame = gpd.read_parquet(name)
+            frame = gpd.read_parquet(name).reset_index(drop=True)
             chosen = frame if columns is None else frame[[*columns, frame.geometry.name]]
             return chosen, len(frame)
         layer = _choose_layer(name)
@@ -193,8 +199,16 @@ def _reproject(frame: gpd.GeoDataFrame, crs: Any, name: str, *, drop: bool) -> g
     return _polygons_only(moved[placed])
 
 
+def _tell_losses(frame: gpd.GeoDataFrame, polygons: gpd.GeoDataFrame, name: str, progress: Progress) -> None:
+    if frame.has_z.any():
+        progress.warn(f"{name} has heights (Z values); they are left out.")
+    lost = len(frame) - polygons.index.nunique()
+    if lost:
+        progress.warn(f"{name} has {lost} feature(s) without any polygon of some area; they are left out.")
+
+
 def _polygons_only(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return the valid polygons in the frame's geometries, a row each."""
+    """Return the valid polygons in the frame's geometries, a row each; parts of one geometry have the same index."""
     shapes = np.asarray(frame.geometry.array)
     if shapely.has_z(shapes).any():
         shapes = shapely.force_2d(shapes)
@@ -204,10 +218,8 @@ def _polygons_only(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
         shapes[bad] = shapely.make_valid(shapes[bad], method="structure", keep_collapsed=False)
     parts, row = _numbered_parts(shapes)
     keep = shapely.area(parts) > 0
-    if len(parts) == len(frame) and keep.all():
-        return frame.set_geometry(gpd.GeoSeries(parts, index=frame.index, crs=frame.crs)).reset_index(drop=True)
-    chosen = frame.iloc[row[keep]].reset_index(drop=True)
-    return chosen.set_geometry(gpd.GeoSeries(parts[keep], crs=frame.crs))
+    chosen = frame if len(parts) == len(frame) and keep.all() else frame.iloc[row[keep]]
+    return chosen.set_geometry(gpd.array.from_shapely(parts[keep], crs=frame.crs))
 
 
 def _numbered_parts(shapes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -292,14 +304,28 @@ as far as 85°; larger ones take the slow exact way."""
 def _in_local_metres(degrees: NDArray[Any]) -> NDArray[Any]:
     """Place each geometry in degrees on a plane that touches WGS 84 at its own centre; 100 times faster than a Geod."""
     bounds = shapely.bounds(degrees)
-    lon, lat = (bounds[:, 0] + bounds[:, 2]) / 2, np.radians((bounds[:, 1] + bounds[:, 3]) / 2)
-    ellipsoid = pyproj.Geod(ellps="WGS84")
-    bend = 1 - ellipsoid.es * np.sin(lat) ** 2
-    # Metres per degree along the parallel and along the meridian, from the two radii of curvature.
-    scale = np.radians(ellipsoid.a) * np.stack([np.cos(lat) / np.sqrt(bend), (1 - ellipsoid.es) / bend**1.5], axis=1)
+    centre = (bounds[:, :2] + bounds[:, 2:]) / 2
     points, index = shapely.get_coordinates(degrees, return_index=True)
-    centre = np.stack([lon, np.degrees(lat)], axis=1)
+    scale = metres_per_degree(centre[:, 1])
     return cast("NDArray[Any]", shapely.set_coordinates(degrees.copy(), (points - centre[index]) * scale[index]))
+
+
+def metres_per_degree(latitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the metres in a degree along the parallel and along the meridian of WGS 84, from its two radii of curvature.
+
+    Parameters
+    ----------
+    latitude : float array of shape (n,)
+        In degrees.
+
+    Returns
+    -------
+    float array of shape (n, 2)
+    """
+    ellipsoid, lat = pyproj.Geod(ellps="WGS84"), np.radians(latitude)
+    bend = 1 - ellipsoid.es * np.sin(lat) ** 2
+    radii = [np.cos(lat) / np.sqrt(bend), (1 - ellipsoid.es) / bend**1.5]
+    return cast("NDArray[np.float64]", np.radians(ellipsoid.a) * np.stack(radii, axis=1))
 
 
 def write_footprints(
