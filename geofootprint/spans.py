@@ -1,0 +1,200 @@
+"""The best way to cut chains of boundary points into walls: exact minimisation of a description length.
+
+Every stretch between two nodes may be a wall, along one of the building's directions or free. It costs its squared error
+in units of the noise, and a price for the numbers that describe it (Rissanen 1978). The cheapest sequence of walls is a
+shortest path (Perez and Vidal 1994), found for all chains at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geofootprint.lines import Chains, Floats, Indices, best_line, error_along, spread
+
+__all__ = ["CORRELATION", "Prices", "Walls", "cut_into_walls", "trim"]
+
+CORRELATION = 40.0
+"""Length, in samples, over which the noise of a boundary says one thing only, times 4 for the tails of its errors."""
+
+TRIM = 2.0
+"""Samples at both ends of a wall that do not count: blur rounds corners."""
+
+REACH = 24
+"""Nodes that a wall may run past; longer walls are put together in a second round."""
+
+NEVER = 1e9
+"""Energy of what is forbidden; finite, so that there always is a cheapest way."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a wall costs besides its error.
+
+    Parameters
+    ----------
+    main : float
+        Along a main direction: one number, its offset.
+    diagonal : float
+        At 45 degrees to the first direction.
+    free : float
+        At any angle: two numbers.
+    """
+
+    main: float = 3.0
+    diagonal: float = 6.0
+    free: float = 8.0
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Stretches of chains, in order.
+
+    Parameters
+    ----------
+    chain : int array of shape (walls,)
+    first, last : int arrays of shape (walls,)
+        Samples at which it begins and ends.
+    kind : int array of shape (walls,)
+        Position in the chain's angles, or -1 for a free one.
+    energy : float array of shape (chains,)
+        Description length of each chain.
+    """
+
+    chain: Indices
+    first: Indices
+    last: Indices
+    kind: Indices
+    energy: Floats
+
+
+def trim(chains: Chains, first: Indices, last: Indices) -> tuple[Indices, Indices]:
+    """Return the samples between which a wall from `first` to `last` is fitted."""
+    short = chains.along[last] - chains.along[first] < 4 * TRIM
+    inner_first = np.where(short, first, chains.first_after(first, TRIM))
+    inner_last = np.where(short, last, chains.last_before(last, TRIM))
+    return inner_first, inner_last
+
+
+def cut_into_walls(
+    chains: Chains,
+    nodes: Indices,
+    node_chain: Indices,
+    angles: Floats,
+    noise: Floats,
+    *,
+    min_edge: float,
+    prices: Prices,
+) -> Walls:
+    """Cut each chain at some of its nodes so that the description length is least.
+
+    Parameters
+    ----------
+    chains : Chains
+    nodes : int array of shape (nodes,)
+        Samples at which walls may meet; the first and the last of each chain among them.
+    node_chain : int array of shape (nodes,)
+        Chain of each.
+    angles : float array of shape (chains, n)
+        Directions in radians that walls of a chain may have: pairs of main directions, the last pair diagonal; NaN where
+        there are fewer.
+    noise : float array of shape (chains,)
+        Standard deviation of the boundary.
+    min_edge : float
+        Shortest wall.
+    prices : Prices
+
+    Returns
+    -------
+    Walls
+    """
+    starts = np.searchsorted(node_chain, np.arange(len(chains.starts)))
+    counts = np.diff(np.append(starts, len(nodes)))
+    reach = int(min(REACH, max(counts.max() - 1, 1)))
+    energy = _energies(chains, nodes, node_chain, starts, angles, noise, reach, min_edge, prices)
+    order = np.argsort(-counts, kind="stable")
+    total, back, came = _forward(energy, starts[order], counts[order])
+    chain, first, last, kind = _backward(total, back, came, starts, counts)
+    ends = starts + counts - 1
+    kind = np.where(kind == angles.shape[1], -1, kind)
+    return Walls(chain, nodes[first], nodes[last], kind, total[ends].min(axis=1))
+
+
+def _energies(
+    chains: Chains,
+    nodes: Indices,
+    node_chain: Indices,
+    starts: Indices,
+    angles: Floats,
+    noise: Floats,
+    reach: int,
+    min_edge: float,
+    prices: Prices,
+) -> Floats:
+    """Return the energy of the wall of each kind that ends at a node and began 1, 2, ... nodes before."""
+    number = np.arange(len(nodes))
+    before = number[:, None] - np.arange(1, reach + 1)
+    exists = before >= starts[node_chain][:, None]
+    begin = nodes[np.maximum(before, 0)]
+    end = np.broadcast_to(nodes[:, None], begin.shape)
+    first, last = trim(chains, begin, end)
+    length, _, _, xx, xy, yy = spread(chains.between(first, np.maximum(last, first)))
+    whole = chains.along[end] - chains.along[begin]
+    scale = whole / length / (CORRELATION * noise[node_chain] ** 2)[:, None]
+    fixed = np.where(exists & (whole >= min_edge / 2), 0.0, NEVER)
+    count = angles.shape[1]
+    energy = np.empty((*begin.shape, count + 1))
+    for kind in range(count):
+        angle = angles[node_chain, kind][:, None]
+        price = prices.main if kind < count - 2 else prices.diagonal
+        energy[..., kind] = error_along(xx, xy, yy, np.nan_to_num(angle)) * scale + fixed + price
+        energy[..., kind] += np.where(np.isnan(angle), NEVER, 0)
+    energy[..., count] = best_line(xx, xy, yy)[1] * scale + fixed + prices.free
+    return energy
+
+
+def _forward(energy: Floats, starts: Indices, counts: Indices) -> tuple[Floats, Indices, Indices]:
+    """Return for each node and kind the least energy up to it, the wall's length in nodes, and the kind before it.
+
+    Chains must come longest first.
+    """
+    size, reach, kinds = energy.shape
+    total = np.full((size, kinds), NEVER)
+    back = np.ones((size, kinds), np.int64)
+    came = np.zeros((size, kinds), np.int64)
+    ahead = np.zeros((size, kinds))  # least energy before a wall of a kind that begins here
+    turn = np.zeros((kinds, kinds))
+    turn[np.arange(kinds - 1), np.arange(kinds - 1)] = NEVER  # parallel walls do not meet
+    steps = np.arange(1, reach + 1)
+    for step in range(1, int(counts.max(initial=0))):
+        node = starts[: np.searchsorted(-counts, -step)] + step
+        near = min(reach, step)
+        cost = ahead[node[:, None] - steps[:near]] + energy[node, :near]
+        best = cost.argmin(axis=1)
+        total[node] = np.take_along_axis(cost, best[:, None], axis=1)[:, 0]
+        back[node] = best + 1
+        cost = total[node][:, :, None] + turn
+        came[node] = cost.argmin(axis=1)
+        ahead[node] = cost.min(axis=1)
+    return total, back, came
+
+
+def _backward(
+    total: Floats, back: Indices, came: Indices, starts: Indices, counts: Indices
+) -> tuple[Indices, Indices, Indices, Indices]:
+    """Return chain, first node, last node and kind of the walls on the cheapest ways."""
+    chain = np.flatnonzero(counts > 1)
+    node = (starts + counts - 1)[chain]
+    kind = total[node].argmin(axis=1)
+    found: list[NDArray[np.int64]] = []
+    while len(chain):
+        first = node - back[node, kind]
+        found.append(np.stack([chain, first, node, kind]))
+        kind = came[first, kind]
+        open_ = first > starts[chain]
+        chain, node, kind = chain[open_], first[open_], kind[open_]
+    walls = np.concatenate([np.zeros((4, 0), np.int64), *found[::-1]], axis=1)
+    chain, first, last, kind = walls[:, np.argsort(walls[0], kind="stable")]
+    return chain, first, last, kind
