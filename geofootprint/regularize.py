@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from geofootprint.corners import Outlines, Sides
 from geofootprint.curves import NAMES, PARAMETERS, draw_curve, fit_curves, measure_rings
 from geofootprint.directions import align, find_directions
-from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
-from geofootprint.spans import CORRELATION, Prices, Walls, cut_into_walls, trim
+from geofootprint.lines import Chains, Floats, Indices, first_of_runs
+from geofootprint.spans import CORRELATION, Nodes, Paths, Walls, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
 
@@ -33,16 +33,20 @@ MIN_EDGE = 2.0
 TOLERANCE = 0.6
 """Of the simplified ring, in the same units."""
 
-COARSE = 3.0
-"""Tolerance of the coarse fit that shows the noise; a close fit follows it and shows nothing."""
-
 NODES = 0.5
 """Tolerance of the nodes at which walls may meet."""
 
-FACTORS = (1.0, 0.6, 0.36)
-"""Of the noise, for the first try and for what strayed from its boundary."""
+LEVELS = (0.15, 0.3, 0.5, 0.8, 1.2, 1.8)
+"""Standard deviations of the boundary that are tried, in samples."""
 
-LIMIT = (2.0, 4.0)
+PRIOR = (0.7, 0.5)
+"""Median and logarithmic spread of what they are before the boundary is seen."""
+
+TRIES = 3
+LESS = 0.6
+"""Times that a polygon is fitted, each time with this much less noise, until the outline is near its boundary."""
+
+LIMIT = (2.0, 3.0)
 """Samples, and times the noise, that an outline may be from its boundary."""
 
 BATCH = 100_000
@@ -104,42 +108,64 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) ->
     lines, owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
-    chains = Chains.of(local)
-    sigma = _noise(chains, owner, len(polygons)) if noise is None else np.full(len(polygons), noise)
+    levels = np.array(LEVELS if noise is None else [noise])
     rings: list[Floats | None] = [None] * len(local)
     kinds = ["simplified"] * len(local)
+    sigma = np.tile(levels, (len(polygons), 1))
     left = np.arange(len(polygons))
-    for factor in FACTORS:
+    for _ in range(TRIES):
         own = np.flatnonzero(np.isin(owner, left))
         if not len(own):
             break
-        fit_rings, fit_kinds = _fit(local[own], np.searchsorted(left, owner[own]), sigma[left] * factor, min_edge)
-        for i, points, kind in zip(own, fit_rings, fit_kinds, strict=True):
+        fit = _fit(local[own], np.searchsorted(left, owner[own]), sigma[left], min_edge)
+        for i, points, kind in zip(own, fit.rings, fit.kinds, strict=True):
             rings[i], kinds[i] = points, kind
+        sigma = sigma[:, :1]
+        sigma[left, 0] = fit.noise * LESS
         left = np.unique(owner[[i for i in own if rings[i] is None]])
     return _assemble(rings, kinds, owner, local, origin)
 
 
-def _fit(
-    local: NDArray[Any], owner: Indices, sigma: Floats, min_edge: float
-) -> tuple[list[Floats | None], list[str]]:
-    """Return corners and method of each ring; None for one that has no outline near its boundary."""
+@dataclass(frozen=True)
+class _Fit:
+    """Corners of each ring, None for one that has no outline near its boundary; its method; each polygon's noise."""
+
+    rings: list[Floats | None]
+    kinds: list[str]
+    noise: Floats
+
+
+def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> _Fit:
     chains, shape = _begin_far_out(Chains.of(local))
-    nodes, node_chain = chains.simplified(NODES)
+    nodes = Nodes(*chains.simplified(NODES))
     free = np.zeros((len(local), 0))
-    prices = Prices()
-    walls = cut_into_walls(chains, nodes, node_chain, free, sigma[owner], min_edge=min_edge, prices=prices)
-    frames = find_directions(chains, walls, owner, sigma)
-    chains, nodes, node_chain = _begin_at_corner(chains, walls, nodes, node_chain)
-    walls = cut_into_walls(
-        chains, nodes, node_chain, frames.angles[owner], sigma[owner], min_edge=min_edge, prices=prices
-    )
+    paths = cut_into_walls(chains, nodes, free, noise[owner], min_edge=min_edge)
+    level = _choose_level(paths, chains, owner, noise)
+    walls = paths.walls(level[owner])
+    frames = find_directions(chains, walls, owner, np.take_along_axis(noise, level[:, None], axis=1)[:, 0])
+    chains, nodes = _begin_at_corner(chains, walls, nodes)
+    paths = cut_into_walls(chains, nodes, frames.angles[owner], noise[owner], min_edge=min_edge)
+    level = _choose_level(paths, chains, owner, noise)
+    sigma = np.take_along_axis(noise, level[:, None], axis=1)[:, 0]
+    walls = paths.walls(level[owner])
     sides = Sides.of(chains, walls)
     frames = align(frames, sides, owner)
     outlines = sides.meet(frames.angles[owner], min_edge=min_edge)
-    near = _is_near(outlines, local, chains.xy[nodes], node_chain, LIMIT[0] + LIMIT[1] * sigma[owner])
+    limit = LIMIT[0] + LIMIT[1] * sigma[owner]
+    near = _is_near(outlines, local, chains.xy[nodes.sample], nodes.chain, limit)
     outlines = replace(outlines, holds=outlines.holds & near)
-    return _choose(chains, shape, walls, outlines, sigma[owner], min_edge)
+    rings, kinds = _choose(chains, shape, walls, outlines, sigma[owner], min_edge)
+    return _Fit(rings, kinds, sigma)
+
+
+def _choose_level(paths: Paths, chains: Chains, owner: Indices, noise: Floats) -> Indices:
+    """Return the level of noise of each polygon under which it is described most briefly."""
+    energy = np.zeros_like(noise)
+    np.add.at(energy, owner, paths.energy)
+    length = np.bincount(owner, chains.along[chains.ends], len(noise))
+    prior = (np.log(noise / PRIOR[0]) / PRIOR[1]) ** 2 / 2
+    total = energy + length[:, None] / CORRELATION * np.log(noise) + prior
+    return np.asarray(total.argmin(axis=1), np.int64)
 
 
 def _is_near(
@@ -170,11 +196,8 @@ def _begin_far_out(chains: Chains) -> tuple[Chains, Any]:
     return chains.turned(order[chains.starts]), shape
 
 
-def _begin_at_corner(
-    chains: Chains, walls: Walls, nodes: Indices, node_chain: Indices
-) -> tuple[Chains, Indices, Indices]:
+def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains, Nodes]:
     """Let each ring begin where its walls turn most, and take its nodes along."""
-    first, last = trim(chains, walls.first, walls.last)
     step = chains.xy[walls.last] - chains.xy[walls.first]
     runs = first_of_runs(walls.chain)
     before = np.arange(len(step)) - 1
@@ -186,10 +209,8 @@ def _begin_at_corner(
     start = chains.starts.copy()
     start[walls.chain[runs]] = walls.first[best]
     size = chains.ends - chains.starts
-    place = (nodes - start[node_chain]) % size[node_chain]
-    place = np.where(nodes == chains.ends[node_chain], size[node_chain] * (start == chains.starts)[node_chain], place)
-    place, chain = _with_ends(place, node_chain, size)
-    return chains.turned(start), chains.starts[chain] + place, chain
+    place, chain = _with_ends((nodes.sample - start[nodes.chain]) % size[nodes.chain], nodes.chain, size)
+    return chains.turned(start), Nodes(chains.starts[chain] + place, chain)
 
 
 def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, Indices]:
@@ -203,32 +224,12 @@ def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, 
     return place[new], chain[new]
 
 
-def _noise(chains: Chains, owner: Indices, count: int) -> Floats:
-    """Return the standard deviation of each polygon's boundary about a coarse fit, robustly."""
-    nodes, chain = chains.simplified(COARSE)
-    begins = np.flatnonzero(np.append(chain[1:] == chain[:-1], False))
-    first, last = trim(chains, nodes[begins], nodes[begins + 1])
-    _, x, y, xx, xy, yy = spread(chains.between(first, last))
-    angle, _ = best_line(xx, xy, yy)
-    size = last - first + 1
-    wall = np.repeat(np.arange(len(size)), size)
-    sample = np.arange(size.sum()) + np.repeat(first - np.cumsum(size) + size, size)
-    dx, dy = (chains.xy[sample] - np.stack([x, y], axis=1)[wall]).T
-    away = np.abs(dy * np.cos(angle)[wall] - dx * np.sin(angle)[wall])
-    polygon = owner[chain[begins]][wall]
-    order = np.lexsort((away, polygon))
-    counts = np.bincount(polygon, minlength=count)
-    middle = np.cumsum(counts) - counts + counts // 2
-    noise = 1.4826 * away[order][np.minimum(middle, len(order) - 1)]
-    return np.clip(np.where(counts > 0, noise, 0), 0.15, None)
-
-
 def _choose(
     chains: Chains, shape: Any, walls: Walls, outlines: Outlines, noise: Floats, min_edge: float
 ) -> tuple[list[Floats | None], list[str]]:
     """Return the best outline of each ring, None where there is none, and its method."""
     curves = fit_curves(chains, shape)
-    unit = CORRELATION * noise[curves.ring] ** 2
+    unit = 2 * CORRELATION * noise[curves.ring] ** 2
     energy = curves.errors / unit[:, None] + PARAMETERS * PRICE
     best = energy.argmin(axis=1)
     limit = np.where(outlines.holds, walls.energy, np.inf)[curves.ring]
@@ -244,10 +245,9 @@ def _assemble(
     rings: list[Floats | None], kinds: list[str], owner: Indices, local: NDArray[Any], origin: Floats
 ) -> Regularized:
     """Put the rings of each polygon together; what does not hold is simplified."""
-    simple = shapely.simplify(local, TOLERANCE)
     for i, points in enumerate(rings):
         if points is None:
-            rings[i] = shapely.get_coordinates(simple[i])[:-1]
+            rings[i] = shapely.get_coordinates(shapely.simplify(local[i], TOLERANCE))[:-1]
             kinds[i] = "simplified"
     sizes = [len(points) for points in rings if points is not None]
     ring = np.repeat(np.arange(len(sizes)), sizes)
@@ -260,7 +260,7 @@ def _assemble(
     methods[(methods == "rectangle") & ~single] = "right_angles"
     for i in np.flatnonzero(~shapely.is_valid(polygons)):
         own = np.flatnonzero(owner == i)
-        parts = shapely.transform(simple[own], lambda xy, i=i: xy + origin[i])
+        parts = shapely.transform(shapely.simplify(local[own], TOLERANCE), lambda xy, i=i: xy + origin[i])
         polygons[i] = shapely.Polygon(parts[0], list(parts[1:]))
         methods[i] = "simplified"
     return Regularized(polygons, methods)
