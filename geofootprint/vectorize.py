@@ -129,6 +129,7 @@ def read_outlines(
     threshold: float | None = None,
     min_area: float = 8.0,
     outline: str = "map",
+    full_scale: float | None = None,
     block: int = 2048,
     progress: Progress = SILENT,
 ) -> tuple[gpd.GeoDataFrame, float]:
@@ -136,7 +137,7 @@ def read_outlines(
 
     Parameters
     ----------
-    path, threshold, min_area, outline, block, progress
+    path, threshold, min_area, outline, full_scale, block, progress
         As of `vectorize`.
 
     Returns
@@ -152,7 +153,7 @@ def read_outlines(
         As of `vectorize`.
     """
     check_options(threshold=threshold, min_area=min_area, outline=outline)
-    with open_probabilities(path, progress=progress) as source:
+    with open_probabilities(path, full_scale=full_scale, progress=progress) as source:
         level = threshold if threshold is not None else float(source.model.get("threshold") or 0.5)
         rule = _rule(source.grid, threshold=level, min_area=min_area, outline=outline)
         walk = Walk(source, rule, block=block, progress=progress)
@@ -172,6 +173,7 @@ def vectorize(
     threshold: float | None = None,
     min_area: float = 8.0,
     outline: str = "map",
+    full_scale: float | None = None,
     block: int = 2048,
     progress: Progress = SILENT,
 ) -> VectorizeResult:
@@ -189,6 +191,8 @@ def vectorize(
         file does not name one.
     min_area, outline
         As of `find_outlines`.
+    full_scale : float, optional
+        The value of a certain building, where the file does not tell; as of `open_probabilities`.
     block : int
         Pixels of the side of the blocks read at once; sets the memory needed, not the result.
     progress : Progress
@@ -207,11 +211,12 @@ def vectorize(
     started = time.monotonic()
     require_format(out)
     footprints, level = read_outlines(
-        probabilities, threshold=threshold, min_area=min_area, outline=outline, block=block, progress=progress
+        probabilities, threshold=threshold, min_area=min_area, outline=outline, full_scale=full_scale, block=block,
+        progress=progress,
     )
     if footprints.empty:
         progress.warn(f"No building was found in {os.fspath(probabilities)}; the layer written is empty.")
-    options = {"threshold": level, "min_area": min_area, "outline": outline}
+    options = {"threshold": level, "min_area": min_area, "outline": outline, "full_scale": full_scale}
     run = {"command": "vectorize", "version": __version__, "options": options}
     write_footprints(footprints, out, metadata={**run, "source": os.fspath(probabilities)})
     area = float(footprints["area_m2"].sum())
