@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +43,13 @@ class Outlines:
     kind: Indices
     holds: NDArray[np.bool_]
 
-    def rings(self) -> list[Floats | None]:
-        """Return the corners of each ring, None where it does not hold."""
-        cuts = np.searchsorted(self.ring, np.arange(1, len(self.holds)))
-        return [xy if good else None for xy, good in zip(np.split(self.xy, cuts), self.holds, strict=True)]
+    def rings(self) -> NDArray[Any]:
+        """Return the corners of each ring."""
+        found = np.empty(len(self.holds), object)
+        found[:] = np.split(self.xy, np.searchsorted(self.ring, np.arange(1, len(self.holds))))
+        return found
 
-    def methods(self) -> list[str]:
+    def methods(self) -> NDArray[Any]:
         """Return how each ring was made."""
         count = len(self.holds)
         corners = np.bincount(self.ring, minlength=count)
@@ -55,7 +57,7 @@ class Outlines:
         free = np.bincount(self.ring, self.kind < 0, count)
         is_free = (free == corners) & (corners > 6)
         names = np.where(main == corners, np.where(corners == 4, "rectangle", "right_angles"), "angles")
-        return [str(name) for name in np.where(is_free, "free", names)]
+        return np.where(is_free, "free", names).astype(object)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ PARAMETERS = np.array([3, 5, 4, 4])
 ROUND = 0.97
 """Area over the area of the ellipse with the same second moments, from which a ring may be round: 0.955 is a rectangle."""
 
+LONG = 1.1
+"""Length over width from which a ring is no regular polygon."""
+
 SAG = 0.06
 """Farthest that a drawn curve may be from the true one, in samples."""
 
@@ -147,8 +150,9 @@ def fit_curves(chains: Chains, shape: RingShape) -> Curves:
         radius[:, column] = mean(reach)
         errors[:, column] = mean((reach - radius[group, column]) ** 2)
         is_wave = _stands_out(np.abs(wave), sides, radius[:, 0], distance, bearing, mean)
-        errors[~is_wave, column] = np.inf
-        errors[is_wave, :2] = np.inf
+        is_regular = is_wave & (axes[:, 0] < LONG * axes[:, 1])
+        errors[~is_regular, column] = np.inf
+        errors[is_regular, 0] = np.inf
     return Curves(ring, errors * total[:, None], shape.centre[ring], radius, axes, angle)
 
 

@@ -7,8 +7,9 @@ circle is decided by description length: a simpler outline wins unless the point
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.corners import Outlines, Sides
-from geofootprint.curves import NAMES, PARAMETERS, draw_curve, fit_curves, measure_rings
+from geofootprint.curves import NAMES, PARAMETERS, RingShape, draw_curve, fit_curves, measure_rings
 from geofootprint.directions import align, find_directions
 from geofootprint.lines import Chains, Floats, Indices, first_of_runs
 from geofootprint.spans import CORRELATION, Nodes, Paths, Walls, cut_into_walls
@@ -43,10 +44,15 @@ PRIOR = (0.7, 0.5)
 """Median and logarithmic spread of what they are before the boundary is seen."""
 
 TRIES = 3
-LESS = 0.6
-"""Times that a polygon is fitted, each time with this much less noise, until the outline is near its boundary."""
+"""Times that a polygon is fitted, until its outline is near its boundary."""
 
-LIMIT = (2.0, 3.0)
+SOFT = 1.3
+"""Times the allowed distance that is put up with when all tries are over."""
+
+LESS = 0.6
+"""Of the noise, from one try to the next."""
+
+LIMIT = (2.5, 2.5)
 """Samples, and times the noise, that an outline may be from its boundary."""
 
 BATCH = 100_000
@@ -108,54 +114,122 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) ->
     lines, owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
-    levels = np.array(LEVELS if noise is None else [noise])
-    rings: list[Floats | None] = [None] * len(local)
-    kinds = ["simplified"] * len(local)
-    sigma = np.tile(levels, (len(polygons), 1))
-    left = np.arange(len(polygons))
+    best = _Fit.nothing(len(local))
+    left, sigma = np.arange(len(polygons)), np.tile(LEVELS if noise is None else [noise], (len(polygons), 1))
     for _ in range(TRIES):
         own = np.flatnonzero(np.isin(owner, left))
-        if not len(own):
+        fit, sigma = _fit(local[own], np.searchsorted(left, owner[own]), sigma, min_edge)
+        best.improve(own, fit)
+        strays = np.isin(left, owner[best.excess > 1])
+        if not strays.any():
             break
-        fit = _fit(local[own], np.searchsorted(left, owner[own]), sigma[left], min_edge)
-        for i, points, kind in zip(own, fit.rings, fit.kinds, strict=True):
-            rings[i], kinds[i] = points, kind
-        sigma = sigma[:, :1]
-        sigma[left, 0] = fit.noise * LESS
-        left = np.unique(owner[[i for i in own if rings[i] is None]])
-    return _assemble(rings, kinds, owner, local, origin)
+        left, sigma = left[strays], LESS * sigma[strays]
+    return _assemble(best, owner, local, origin)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Corners of each ring, None for one that has no outline near its boundary; its method; each polygon's noise."""
+    """Outlines of rings.
 
-    rings: list[Floats | None]
-    kinds: list[str]
-    noise: Floats
+    Parameters
+    ----------
+    rings : array of float arrays of shape (corners, 2)
+    kinds : array of str
+        Their methods.
+    excess : float array of shape (rings,)
+        Farthest that outline and boundary are from each other, over what is allowed.
+    """
+
+    rings: NDArray[Any]
+    kinds: NDArray[Any]
+    excess: Floats
+
+    @classmethod
+    def nothing(cls, count: int) -> _Fit:
+        return cls(np.empty(count, object), np.full(count, "simplified", object), np.full(count, np.inf))
+
+    def improve(self, number: Indices, other: _Fit) -> None:
+        """Take over those of another fit, for some of the rings, that are nearer to their boundaries."""
+        better = other.excess < self.excess[number]
+        own = number[better]
+        self.rings[own], self.kinds[own], self.excess[own] = (
+            other.rings[better], other.kinds[better], other.excess[better]
+        )
 
 
-def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> _Fit:
+def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> tuple[_Fit, Floats]:
+    """Fit outlines to rings; also return each polygon's noise, of shape (polygons, 1)."""
     chains, shape = _begin_far_out(Chains.of(local))
     nodes = Nodes(*chains.simplified(NODES))
-    free = np.zeros((len(local), 0))
-    paths = cut_into_walls(chains, nodes, free, noise[owner], min_edge=min_edge)
+    paths = cut_into_walls(chains, nodes, np.zeros((len(local), 0)), noise[owner], min_edge=min_edge)
     level = _choose_level(paths, chains, owner, noise)
     walls = paths.walls(level[owner])
-    frames = find_directions(chains, walls, owner, np.take_along_axis(noise, level[:, None], axis=1)[:, 0])
+    directions = find_directions(chains, walls, owner, np.take_along_axis(noise, level[:, None], axis=1)[:, 0])
     chains, nodes = _begin_at_corner(chains, walls, nodes)
-    paths = cut_into_walls(chains, nodes, frames.angles[owner], noise[owner], min_edge=min_edge)
+    paths = cut_into_walls(chains, nodes, directions.angles[owner], noise[owner], min_edge=min_edge)
     level = _choose_level(paths, chains, owner, noise)
-    sigma = np.take_along_axis(noise, level[:, None], axis=1)[:, 0]
+    sigma = np.take_along_axis(noise, level[:, None], axis=1)
     walls = paths.walls(level[owner])
     sides = Sides.of(chains, walls)
-    frames = align(frames, sides, owner)
-    outlines = sides.meet(frames.angles[owner], min_edge=min_edge)
-    limit = LIMIT[0] + LIMIT[1] * sigma[owner]
-    near = _is_near(outlines, local, chains.xy[nodes.sample], nodes.chain, limit)
-    outlines = replace(outlines, holds=outlines.holds & near)
-    rings, kinds = _choose(chains, shape, walls, outlines, sigma[owner], min_edge)
-    return _Fit(rings, kinds, sigma)
+    outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
+    ruler = _Ruler(local, chains.xy[nodes.sample], nodes.chain, LIMIT[0] + LIMIT[1] * sigma[owner, 0])
+    fit = _Fit(outlines.rings(), outlines.methods(), np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf))
+    _prefer_curves(fit, chains, shape, walls.energy, sigma[owner, 0], ruler, min_edge)
+    return fit, sigma
+
+
+@dataclass(frozen=True)
+class _Ruler:
+    """Measures how far outlines and boundaries are apart.
+
+    Parameters
+    ----------
+    local : array of shapely.LinearRing
+        Boundaries.
+    nodes : float array of shape (n, 2)
+        Points of the boundaries that stand out.
+    ring : int array of shape (n,)
+        Boundary of each.
+    limit : float array of shape (rings,)
+        How far is allowed.
+    """
+
+    local: NDArray[Any]
+    nodes: Floats
+    ring: Indices
+    limit: Floats
+
+    def excess(self, xy: Floats, ring: Indices) -> Floats:
+        """Return the greatest distance between each boundary and its outline, over what is allowed.
+
+        A corner may be farther out the sharper it is, since blur takes the more from it.
+        """
+        worst = np.zeros(len(self.local))
+        if not len(xy):
+            return worst
+        away = shapely.distance(shapely.points(xy), self.local[ring]) / self.limit[ring]
+        np.maximum.at(worst, ring, away * np.minimum(_half_sine(xy, ring) / math.sin(math.pi / 4), 1))
+        numbers, index = np.unique(ring, return_inverse=True)
+        size = np.bincount(index)
+        drawn = np.full(len(self.local), None, object)
+        whole = size >= 3
+        drawn[numbers[whole]] = shapely.linearrings(xy[whole[index]], indices=np.repeat(np.arange(whole.sum()), size[whole]))
+        own = ~shapely.is_missing(drawn)[self.ring]
+        own[own] = ~shapely.is_missing(drawn[self.ring[own]])
+        away = shapely.distance(shapely.points(self.nodes[own]), drawn[self.ring[own]]) / self.limit[self.ring[own]]
+        np.maximum.at(worst, self.ring[own], away)
+        return worst
+
+
+def _half_sine(xy: Floats, ring: Indices) -> Floats:
+    """Return the sine of half the angle at each corner of rings."""
+    begins = first_of_runs(ring)
+    ends = np.append(begins[1:], len(ring)) - 1
+    before, after = np.arange(len(ring)) - 1, np.arange(len(ring)) + 1
+    before[begins], after[ends] = ends, begins
+    back, ahead = xy[before] - xy, xy[after] - xy
+    lengths = np.maximum(np.hypot(*back.T) * np.hypot(*ahead.T), 1e-12)
+    return np.sqrt(np.clip((1 - (back * ahead).sum(axis=1) / lengths) / 2, 0, 1))
 
 
 def _choose_level(paths: Paths, chains: Chains, owner: Indices, noise: Floats) -> Indices:
@@ -166,25 +240,6 @@ def _choose_level(paths: Paths, chains: Chains, owner: Indices, noise: Floats) -
     prior = (np.log(noise / PRIOR[0]) / PRIOR[1]) ** 2 / 2
     total = energy + length[:, None] / CORRELATION * np.log(noise) + prior
     return np.asarray(total.argmin(axis=1), np.int64)
-
-
-def _is_near(
-    outlines: Outlines, local: NDArray[Any], nodes: Floats, node_ring: Indices, limit: Floats
-) -> NDArray[np.bool_]:
-    """Say which outlines and boundaries are nowhere farther from each other than a limit."""
-    holds = outlines.holds.copy()
-    own = holds[outlines.ring]
-    xy, ring = outlines.xy[own], outlines.ring[own]
-    away = shapely.distance(shapely.points(xy), local[ring])
-    holds[ring[away > limit[ring]]] = False
-    own = holds[outlines.ring]
-    numbers, ring = np.unique(outlines.ring[own], return_inverse=True)
-    closed = np.full(len(holds), None, object)
-    closed[numbers] = shapely.linearrings(outlines.xy[own], indices=ring)
-    own = holds[node_ring]
-    away = shapely.distance(shapely.points(nodes[own]), closed[node_ring[own]])
-    holds[node_ring[own][away > limit[node_ring[own]]]] = False
-    return holds
 
 
 def _begin_far_out(chains: Chains) -> tuple[Chains, Any]:
@@ -224,34 +279,33 @@ def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, 
     return place[new], chain[new]
 
 
-def _choose(
-    chains: Chains, shape: Any, walls: Walls, outlines: Outlines, noise: Floats, min_edge: float
-) -> tuple[list[Floats | None], list[str]]:
-    """Return the best outline of each ring, None where there is none, and its method."""
+def _prefer_curves(
+    fit: _Fit, chains: Chains, shape: RingShape, energy: Floats, noise: Floats, ruler: _Ruler, min_edge: float
+) -> None:
+    """Put a curve in the place of walls where it describes a ring more briefly."""
     curves = fit_curves(chains, shape)
-    unit = 2 * CORRELATION * noise[curves.ring] ** 2
-    energy = curves.errors / unit[:, None] + PARAMETERS * PRICE
-    best = energy.argmin(axis=1)
-    limit = np.where(outlines.holds, walls.energy, np.inf)[curves.ring]
-    rings, kinds = outlines.rings(), outlines.methods()
-    for row in np.flatnonzero(energy.min(axis=1) < limit):
+    if not len(curves.ring):
+        return
+    cost = curves.errors / (2 * CORRELATION * noise[curves.ring] ** 2)[:, None] + PARAMETERS * PRICE
+    best = cost.argmin(axis=1)
+    drawn = [draw_curve(curves, row, int(column), min_edge=min_edge) for row, column in enumerate(best)]
+    excess = ruler.excess(np.concatenate(drawn), np.repeat(curves.ring, [len(points) for points in drawn]))[curves.ring]
+    limit = np.where(fit.excess > 1, np.inf, energy)[curves.ring]
+    for row in np.flatnonzero((cost.min(axis=1) < limit) & (excess <= 1)):
         ring, name = curves.ring[row], NAMES[best[row]]
-        rings[ring] = draw_curve(curves, row, int(best[row]), min_edge=min_edge)
-        kinds[ring] = name if name in METHODS else "angles"
-    return rings, kinds
+        fit.rings[ring], fit.excess[ring] = drawn[row], excess[row]
+        fit.kinds[ring] = name if name in METHODS else "angles"
 
 
-def _assemble(
-    rings: list[Floats | None], kinds: list[str], owner: Indices, local: NDArray[Any], origin: Floats
-) -> Regularized:
+def _assemble(fit: _Fit, owner: Indices, local: NDArray[Any], origin: Floats) -> Regularized:
     """Put the rings of each polygon together; what does not hold is simplified."""
-    for i, points in enumerate(rings):
-        if points is None:
-            rings[i] = shapely.get_coordinates(shapely.simplify(local[i], TOLERANCE))[:-1]
-            kinds[i] = "simplified"
-    sizes = [len(points) for points in rings if points is not None]
+    rings, kinds = fit.rings, fit.kinds
+    for i in np.flatnonzero(fit.excess > SOFT):
+        rings[i] = shapely.get_coordinates(shapely.simplify(local[i], TOLERANCE))[:-1]
+        kinds[i] = "simplified"
+    sizes = [len(points) for points in rings]
     ring = np.repeat(np.arange(len(sizes)), sizes)
-    xy = np.concatenate([points for points in rings if points is not None])
+    xy = np.concatenate(list(rings))
     closed = shapely.linearrings(xy + origin[owner[ring]], indices=ring)
     polygons = shapely.polygons(closed, indices=owner)
     shells = first_of_runs(owner)
