@@ -30,7 +30,8 @@ def command(console: Console, /, probabilities: str, out: str, **options: Any) -
     """Outline the buildings in PROBABILITIES.
 
     That is what `geofootprint predict` made, or any raster with one band: probabilities 0 to 1 or 0 to 255 (others with
-    --full-scale), a mask, or labels (1 building, 2 contour). The extension of --out names the format: .gpkg, .shp, .geojson, .fgb or .parquet.
+    --full-scale), a mask, or labels (1 building, 2 contour). The extension of --out names the format: .gpkg, .shp,
+    .geojson, .fgb or .parquet.
     """
     from geofootprint.vectorize import vectorize
 

@@ -106,7 +106,7 @@ def describe_buildings(
         )
     table = np.stack(columns, axis=1, dtype=np.float64)
     table[size == 0] = np.nan
-    return cast("NDArray[np.float64]", table[1:])
+    return table[1:]
 
 
 def _count_sides(
