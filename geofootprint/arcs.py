@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["simplify_together"]
+__all__ = ["Arcs", "simplify_together"]
 
 WALL_SLACK = 1.6
 """Times the tolerance that a shared wall may have: it runs along pixels, in steps that a free edge has not."""
@@ -38,7 +38,7 @@ def simplify_together(polygons: NDArray[Any], tolerance: float) -> NDArray[Any]:
     array of shapely.Polygon
         Valid, without overlaps; shared walls still have the same vertices in both.
     """
-    arcs = _Arcs.of(polygons)
+    arcs = Arcs.of(polygons)
     tolerances = np.full(len(polygons), float(tolerance))
     for turn in range(ROUNDS):
         simple, bad = arcs.simplify(tolerances)
@@ -59,7 +59,7 @@ def _in_the_way(polygons: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class _Arcs:
+class Arcs:
     """The arcs of all rings, one after the other; a shared one is there twice, in the same direction.
 
     Parameters
@@ -83,7 +83,7 @@ class _Arcs:
     ring_owners: NDArray[np.int64]
 
     @classmethod
-    def of(cls, polygons: NDArray[Any]) -> _Arcs:
+    def of(cls, polygons: NDArray[Any]) -> Arcs:
         """Take the rings of polygons apart."""
         closed, ring_owners = shapely.get_rings(polygons, return_index=True)
         xy, ring = shapely.get_coordinates(closed, return_index=True)

@@ -7,10 +7,8 @@ both neighbours get the same vertices, and simplifying them together keeps every
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import contourpy
 import cv2
@@ -18,11 +16,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.arcs import simplify_together
-from geofootprint.instances import separate_instances
-from geofootprint.vector import clean_polygons
+from geofootprint.instances import grow, separate_instances
 
-__all__ = ["Rings", "Rule", "draw_rings", "give_way", "largest_part", "simplify_rings"]
+__all__ = ["Rings", "Rule", "draw_rings"]
 
 OUTSIDE = -1
 """Label of pixels that are no background of this group: no data, beyond the raster, another group's."""
@@ -33,8 +29,8 @@ FAR = -256.0
 BAND = 1 << 20
 """Pixels that are measured at once."""
 
-BATCH = 1000
-"""Buildings whose rings are simplified in one go; NumPy's calls cost more than the work on one building."""
+RAW = "raw"
+"""Method of an outline that is the contour line itself."""
 
 ENDLESS = 1e9
 """Upper level of the contour lines: more than any probability."""
@@ -54,21 +50,24 @@ class Rule:
         Area in square pixels under which an outline is left out.
     min_hole : float
         Area in square pixels under which a courtyard is filled.
+    min_gap : float
+        Area in square pixels under which a hole between attached buildings is shared out among them.
     marker_size : int
         Pixels of the smallest interior that tells touching buildings apart.
     outline : {"map", "area", "raw"}
-        How the ring is simplified.
-    tolerance : float
-        Of the simplification, in pixels.
+        How the outline is made of the ring.
+    extent : (left, top, right, bottom)
+        Of the raster, in its pixels; no outline goes beyond.
     """
 
     level: float
     peak: float
     min_size: float
     min_hole: float
+    min_gap: float
     marker_size: int
     outline: str
-    tolerance: float
+    extent: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,18 @@ class Rings:
         True where it touches the raster's edge or pixels without data.
     first : int array of shape (buildings, 2)
         Row and column of the first pixel.
+    methods : array of str
+        How the outline was made.
+    blocks : int array
+        Number of the block, within the group: buildings whose outlines were made together do not overlap.
     """
 
     polygons: NDArray[Any]
     confidence: NDArray[np.float64]
     at_edge: NDArray[np.bool_]
     first: NDArray[np.int64]
+    methods: NDArray[Any]
+    blocks: NDArray[np.int64]
 
 
 def draw_rings(
@@ -120,10 +125,12 @@ def draw_rings(
     Rings
     """
     building = probabilities[0]
-    contour = probabilities[1] if len(probabilities) > 1 else None
-    labels = separate_instances(own, contour, marker_size=rule.marker_size)
+    between = probabilities[1:].max(axis=0) if len(probabilities) > 1 else None
+    labels = separate_instances(own, building, between, marker_size=rule.marker_size)
     labels[~valid | (~own & (building > rule.level))] = OUTSIDE
+    filled = _fill_between(labels, rule.min_gap)
     found = _measure(building, labels, ~valid, rule.peak)
+    building = np.where(filled, np.uint8(255), building)
     # Half the area, since a ring may enclose more than its pixels and the exact filter comes later.
     kept = np.flatnonzero((found.size >= max(1.0, rule.min_size / 2)) & (found.peaks > 0))
     polygons = _fill(_trace(building, labels, kept, found.boxes[kept], rule.level), rule.min_hole)
@@ -133,7 +140,23 @@ def draw_rings(
         found.total[kept] / found.size[kept] / 255,
         found.edges[kept] > 0,
         found.first[kept] + origin,
+        np.full(len(kept), RAW, object),
+        np.zeros(len(kept), np.int64),
     )
+
+
+def _fill_between(labels: NDArray[np.int32], min_gap: float) -> NDArray[np.bool_]:
+    """Share out the small holes between and in buildings among them, and return which pixels these are."""
+    background = (labels <= 0).view(np.uint8)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(background, connectivity=8, ltype=cv2.CV_32S)
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < min_gap
+    small[0] = False  # the buildings
+    small[parts[labels == OUTSIDE]] = False
+    small[parts[0, 0]] = False
+    filled: NDArray[np.bool_] = small[parts]
+    if filled.any():
+        grow(labels, filled)
+    return filled
 
 
 @dataclass(frozen=True)
@@ -220,73 +243,3 @@ def _fill(polygons: NDArray[Any], min_hole: float) -> NDArray[Any]:
         large = shapely.area(shapely.polygons(holes)) >= min_hole
         polygons[i] = shapely.Polygon(shapely.get_exterior_ring(polygons[i]), list(holes[large]))
     return polygons
-
-
-def simplify_rings(groups: Iterable[Rings], rule: Rule) -> Iterator[Rings]:
-    """Simplify the raw rings of many groups, as the rule says; groups keep their order.
-
-    Groups are so far apart that each gets the same result alone and together with others.
-    """
-    batch: list[Rings] = []
-    count = 0
-    for group in groups:
-        batch.append(group)
-        count += len(group.polygons)
-        if count >= BATCH:
-            yield from _simplify(batch, rule)
-            batch, count = [], 0
-    yield from _simplify(batch, rule)
-
-
-def _simplify(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:
-    sizes = [len(group.polygons) for group in groups]
-    if rule.outline == "raw" or sum(sizes) == 0:
-        yield from groups
-        return
-    simple = simplify_together(np.concatenate([group.polygons for group in groups]), rule.tolerance)
-    for group, polygons in zip(groups, np.split(simple, np.cumsum(sizes)[:-1]), strict=True):
-        if rule.outline == "area" and len(polygons) == 1:
-            polygons = _restore_area(polygons, shapely.area(group.polygons[0]))
-        yield replace(group, polygons=polygons)
-
-
-def _restore_area(polygons: NDArray[Any], area: float) -> NDArray[Any]:
-    """Scale a polygon that stands alone about its centroid; cutting corners had taken from its area."""
-    factor = math.sqrt(area / shapely.area(polygons[0]))
-    centre = shapely.get_coordinates(shapely.centroid(polygons[0]))
-    return cast("NDArray[Any]", shapely.transform(polygons, lambda xy: (xy - centre) * factor + centre))
-
-
-def give_way(polygons: NDArray[Any], groups: NDArray[np.int64]) -> NDArray[Any]:
-    """Cut overlaps between polygons of different groups out of the smaller one.
-
-    Groups are so far apart that simplifying makes them overlap only where a huge one had to be cut into
-    parts.
-
-    Parameters
-    ----------
-    polygons : array of shapely.Polygon
-    groups : int array of the same length
-        Within a group there are no overlaps.
-
-    Returns
-    -------
-    array of shapely.Polygon
-        The largest part where a polygon falls apart; empty where nothing is left of it.
-    """
-    polygons = polygons.copy()
-    first, second = shapely.STRtree(polygons).query(polygons)
-    pairs = (first < second) & (groups[first] != groups[second])
-    first, second = first[pairs], second[pairs]
-    overlap = shapely.area(shapely.intersection(polygons[first], polygons[second])) > 0
-    areas = shapely.area(polygons)
-    for i, j in zip(first[overlap], second[overlap], strict=True):
-        small, large = (i, j) if areas[i] < areas[j] else (j, i)
-        polygons[small] = largest_part(shapely.difference(polygons[small], polygons[large]))
-    return polygons
-
-
-def largest_part(geometry: Any) -> Any:
-    """Return the largest polygon of a geometry, an empty polygon if it has none."""
-    parts = clean_polygons(np.array([geometry]))
-    return max(parts, key=shapely.area, default=shapely.Polygon())

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from geofootprint._version import __version__
 from geofootprint.errors import OptionError, RasterError
 from geofootprint.groups import CELL, Walk
+from geofootprint.outlines import give_way, largest_part, regularize_rings
 from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import Grid
-from geofootprint.rings import Rings, Rule, give_way, largest_part, simplify_rings
+from geofootprint.rings import Rings, Rule
 from geofootprint.vector import COLUMNS, measure_on_ellipsoid, require_format, write_footprints
 
 __all__ = [
@@ -39,21 +40,14 @@ OUTLINES = ("map", "area", "raw")
 MIN_HOLE = 4.0
 """Square metres of the smallest courtyard; smaller holes are filled."""
 
-MIN_MARKER = 4.0
+MIN_GAP = 0.4
+"""Square metres of the smallest hole between attached buildings; smaller ones are places where the wall was unsure."""
+
+MIN_MARKER = 6.0
 """Square metres of the smallest interior that tells touching buildings apart."""
 
 PEAK = 0.2
 """A building must have a pixel this far from the threshold towards certainty, or it is a speck."""
-
-TOLERANCE = 0.6
-"""Pixels that the simplified outline may be from the raw ring.
-
-On fields made of known shapes the IoU with the truth is then within 0.002 of the raw ring's, with a tenth to a twentieth
-of its vertices; Visvalingam's method (`shapely.coverage_simplify`) has a larger PoLiS error at as many. At 0.8 there are a
-quarter fewer, but small sharp buildings lose up to 3 % of their area. It must be under 1, since groups come as near to
-each other as two pixels.
-"""
-
 
 @dataclass(frozen=True)
 class VectorizeResult:
@@ -120,7 +114,7 @@ def find_outlines(
     """
     rule = _rule(grid, threshold=threshold, min_area=min_area, outline=outline)
     walk = Walk(ProbabilityArray(probabilities, valid, grid), rule, block=CELL, progress=SILENT)
-    return _to_frame(list(simplify_rings(walk.rings(), rule)), grid, min_area=min_area, method=_method(outline))
+    return _to_frame(list(regularize_rings(walk.rings(), rule)), grid, min_area=min_area)
 
 
 def read_outlines(
@@ -157,10 +151,10 @@ def read_outlines(
         level = threshold if threshold is not None else float(source.model.get("threshold") or 0.5)
         rule = _rule(source.grid, threshold=level, min_area=min_area, outline=outline)
         walk = Walk(source, rule, block=block, progress=progress)
-        rings = list(simplify_rings(walk.rings(), rule))
+        rings = list(regularize_rings(walk.rings(), rule))
         if not walk.any_valid:
             raise RasterError(f"{source.name} has no valid pixels, all is nodata; give a raster with data.")
-        footprints = _to_frame(rings, source.grid, min_area=min_area, method=_method(outline))
+        footprints = _to_frame(rings, source.grid, min_area=min_area)
     footprints["source"] = os.path.basename(source.name)
     footprints["model"] = model_label(source.model.get("name"), source.model.get("sha256"))
     return footprints, level
@@ -252,27 +246,24 @@ def _rule(grid: Grid, *, threshold: float, min_area: float, outline: str) -> Rul
         min_size=min_area / pixel,
         # Not more than the smallest building, so that no building can stand in a hole that is filled.
         min_hole=min(MIN_HOLE, min_area) / pixel,
+        min_gap=MIN_GAP / pixel,
         marker_size=max(1, round(MIN_MARKER / pixel)),
         outline=outline,
-        tolerance=TOLERANCE,
+        extent=(0.0, 0.0, float(grid.width), float(grid.height)),
     )
 
 
-def _method(outline: str) -> str:
-    return {"map": "simplified", "area": "simplified_area", "raw": "raw"}[outline]
-
-
-def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float, method: str) -> gpd.GeoDataFrame:
+def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float) -> gpd.GeoDataFrame:
     """Return the buildings of all groups in map units, with their columns."""
-    groups = np.repeat(np.arange(len(rings)), [len(part.polygons) for part in rings])
+    blocks = _number_blocks(rings)
     first = np.concatenate([np.zeros((0, 2), np.int64), *(part.first for part in rings)])
     order = np.lexsort((first[:, 1], first[:, 0]))
     polygons = np.concatenate([np.zeros(0, object), *(part.polygons for part in rings)])[order]
-    polygons = give_way(_to_map(polygons, grid), groups[order])
+    polygons = give_way(_to_map(polygons, grid), blocks[order])
     frame = gpd.GeoDataFrame(
         {
             "confidence": np.concatenate([np.zeros(0), *(part.confidence for part in rings)])[order],
-            "method": method,
+            "method": np.concatenate([np.zeros(0, object), *(part.methods for part in rings)])[order],
             "vertices": _count_vertices(polygons),
             "at_edge": np.concatenate([np.zeros(0, np.bool_), *(part.at_edge for part in rings)])[order],
             "source": "",
@@ -287,6 +278,13 @@ def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float, method: st
     # An empty layer must not have other types than a full one.
     frame = frame.astype({"method": "str", "source": "str", "model": "str", "vertices": "int32"})
     return cast("gpd.GeoDataFrame", frame[[*COLUMNS, "geometry"]])
+
+
+def _number_blocks(rings: Sequence[Rings]) -> NDArray[np.int64]:
+    """Return a number for the block of each building that no other group has."""
+    most = [int(part.blocks.max(initial=-1)) + 1 for part in rings]
+    before = np.cumsum([0, *most])[:-1] if rings else most
+    return np.concatenate([np.zeros(0, np.int64), *(part.blocks + start for part, start in zip(rings, before, strict=True))])
 
 
 def _to_map(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:

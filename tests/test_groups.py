@@ -18,7 +18,9 @@ from geofootprint.progress import SILENT
 from geofootprint.raster import Grid
 from geofootprint.rings import Rule
 
-RULE = Rule(level=127.5, peak=150, min_size=4, min_hole=3, marker_size=4, outline="raw", tolerance=0.6)
+RULE = Rule(
+    level=127.5, peak=150, min_size=4, min_hole=3, min_gap=2, marker_size=4, outline="raw", extent=(0, 0, 170, 150)
+)
 Field = Callable[..., NDArray[Any]]
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,11 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.rings import Rings, Rule, draw_rings, give_way, simplify_rings
+from geofootprint.rings import Rings, Rule, draw_rings
 
-RULE = Rule(level=127.5, peak=150, min_size=4, min_hole=3, marker_size=1, outline="raw", tolerance=0.6)
+RULE = Rule(
+    level=127.5, peak=150, min_size=4, min_hole=3, min_gap=3, marker_size=1, outline="raw", extent=(0, 0, 1000, 1000)
+)
 
 
 def draw(building: NDArray[Any], *, contour: NDArray[Any] | None = None, rule: Rule = RULE) -> Rings:
@@ -18,8 +19,7 @@ def draw(building: NDArray[Any], *, contour: NDArray[Any] | None = None, rule: R
     bands = np.stack([building] if contour is None else [building, contour]).astype(np.uint8)
     valid = np.pad(np.ones(building.shape, np.bool_), 1)
     padded = np.pad(bands, ((0, 0), (1, 1), (1, 1)))
-    rings = draw_rings(padded, valid, valid & (padded[0] > rule.level), rule, origin=(-1, -1))
-    return next(iter(simplify_rings([rings], rule)))
+    return draw_rings(padded, valid, valid & (padded[0] > rule.level), rule, origin=(-1, -1))
 
 
 def test_ring_is_the_contour_line_right_at_pixel_centres() -> None:
@@ -79,37 +79,3 @@ def test_specks_small_and_weak_buildings_are_left_out() -> None:
     rings = draw(field)
     assert rings.first.tolist() == [[12, 12]]
     assert rings.confidence[0] == pytest.approx(160 / 255)
-
-
-def test_simplified_rings_have_few_vertices_and_area_can_be_kept() -> None:
-    rows, columns = np.indices((60, 60))
-    field = np.clip(255 - 40 * (np.hypot(rows - 30, columns - 30) - 20), 0, 255)
-    raw, simple, kept = (
-        draw(field, rule=replace(RULE, outline=outline)).polygons[0] for outline in ("raw", "map", "area")
-    )
-    assert shapely.get_num_coordinates(simple) < 0.3 * shapely.get_num_coordinates(raw)
-    assert shapely.hausdorff_distance(raw, simple) <= 0.6
-    assert shapely.area(simple) < shapely.area(raw)
-    assert shapely.area(kept) == pytest.approx(shapely.area(raw))
-
-
-def test_groups_get_the_same_outlines_alone_and_together() -> None:
-    random = np.random.default_rng(0)
-    rule = replace(RULE, outline="map")
-    drawn = [draw(random.integers(100, 256, (30, 30))) for _ in range(3)]
-    raw = [replace(r, polygons=shapely.transform(r.polygons, lambda xy, i=i: xy + 100 * i)) for i, r in enumerate(drawn)]
-    together = [rings.polygons for rings in simplify_rings(raw, rule)]
-    alone = [next(iter(simplify_rings([rings], rule))).polygons for rings in raw]
-    for one, other in zip(together, alone, strict=True):
-        assert (shapely.to_wkb(one) == shapely.to_wkb(other)).all()
-
-
-def test_smaller_one_gives_way_to_another_group() -> None:
-    large, small, far = shapely.box(0, 0, 10, 10), shapely.box(9, 2, 12, 5), shapely.box(20, 0, 22, 2)
-    polygons = give_way(np.array([large, small, far]), np.array([0, 1, 2]))
-    assert polygons[0].equals(large)
-    assert polygons[1].equals(shapely.box(10, 2, 12, 5))
-    assert polygons[2].equals(far)
-    cut = give_way(np.array([shapely.box(0, 0, 20, 2), shapely.box(7, -20, 9, 20)]), np.array([0, 1]))
-    assert cut[0].equals(shapely.box(9, 0, 20, 2)), "the largest part stays"
-    assert give_way(np.array([large, shapely.box(1, 1, 2, 2)]), np.array([0, 1]))[1].is_empty

@@ -20,6 +20,7 @@ from rasterio.crs import CRS
 from geofootprint.errors import Cancelled, GeofootprintError, OptionError, OutputError, RasterError
 from geofootprint.probabilities import MODEL_TAG
 from geofootprint.raster import Grid
+from geofootprint.regularize import METHODS
 from geofootprint.vector import COLUMNS
 from geofootprint.vectorize import OUTLINES, find_outlines, model_label, read_outlines, vectorize
 
@@ -107,7 +108,8 @@ def test_columns() -> None:
     assert found["id"].tolist() == [1, 2, 3, 4, 5, 6]
     assert found["at_edge"].tolist() == [False] * 5 + [True]
     assert found["confidence"].between(0.9, 1).all()
-    assert set(found["method"]) == {"simplified"}
+    assert found["method"].tolist()[:3] == ["attached"] * 3
+    assert set(found["method"]) <= {"attached", *METHODS}
     assert found.crs == GRID.crs
     corners = [len(shape.exterior.coords) - 1 + sum(len(ring.coords) - 1 for ring in shape.interiors) for shape in found.geometry]
     assert found["vertices"].tolist() == corners

@@ -1,0 +1,179 @@
+"""From raw rings to outlines: buildings that stand alone by themselves, attached ones as one block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geofootprint.arcs import Arcs, simplify_together
+from geofootprint.regularize import MIN_EDGE, regularize_polygons
+from geofootprint.rings import Rings, Rule
+from geofootprint.vector import clean_polygons
+from geofootprint.walls import TOLERANCE, regularize_block
+
+__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "regularize_rings"]
+
+ATTACHED = "attached"
+"""Method of a building whose outline was made together with those that it touches."""
+
+SIMPLIFIED = "simplified"
+"""Method of a building whose ring has only fewer vertices, since no fit holds."""
+
+BATCH = 1000
+"""Buildings whose outlines are made in one go; NumPy's calls cost more than the work on one building."""
+
+
+def regularize_rings(groups: Iterable[Rings], rule: Rule) -> Iterator[Rings]:
+    """Turn the raw rings of many groups into outlines, as the rule says; groups keep their order.
+
+    Each group gets the same result alone and together with others.
+    """
+    batch: list[Rings] = []
+    count = 0
+    for group in groups:
+        batch.append(group)
+        count += len(group.polygons)
+        if count >= BATCH:
+            yield from _regularize(batch, rule)
+            batch, count = [], 0
+    yield from _regularize(batch, rule)
+
+
+def _regularize(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:
+    if rule.outline == "raw":
+        yield from groups
+        return
+    plots = [_divide(group.polygons) for group in groups]
+    covers = np.concatenate([np.zeros(0, object), *(plot.covers for plot in plots)])
+    fits = regularize_polygons(covers, outline=rule.outline, min_edge=MIN_EDGE)
+    ends = np.cumsum([len(plot.covers) for plot in plots])[:-1]
+    parts = zip(np.split(fits.polygons, ends), np.split(fits.methods, ends), strict=True)
+    for group, plot, (polygons, methods) in zip(groups, plots, parts, strict=True):
+        yield _outline(group, replace(plot, covers=polygons), methods, rule)
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """The blocks of one group.
+
+    Parameters
+    ----------
+    covers : array of shapely.Polygon
+        Unions of the attached buildings.
+    blocks : int array with one value a cover
+        A block that meets itself in a point only has several covers.
+    members : int array with one value a building
+        Its block.
+    """
+
+    covers: NDArray[Any]
+    blocks: NDArray[np.int64]
+    members: NDArray[np.int64]
+
+
+def _divide(polygons: NDArray[Any]) -> _Plot:
+    """Find out which buildings share walls."""
+    if len(polygons) < 2:
+        number = np.zeros(len(polygons), np.int64)
+        return _Plot(polygons, number, number)
+    arcs = Arcs.of(polygons)
+    shared = arcs.others >= 0
+    members = _join(len(polygons), arcs.owners[shared], arcs.others[shared])
+    unions = [shapely.coverage_union_all(polygons[members == block]) for block in range(int(members.max()) + 1)]
+    covers, blocks = shapely.get_parts(unions, return_index=True)
+    return _Plot(covers, blocks, members)
+
+
+def _join(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give all of 0, 1, ... that are linked one number: again 0, 1, ... in the order of what comes first."""
+    parents = list(range(count))
+
+    def root(number: int) -> int:
+        while parents[number] != number:
+            parents[number] = parents[parents[number]]
+            number = parents[number]
+        return number
+
+    for first, second in zip(one.tolist(), other.tolist(), strict=True):
+        low, high = sorted((root(first), root(second)))
+        parents[high] = low
+    roots = np.array([root(number) for number in range(count)], np.int64)
+    return cast("NDArray[np.int64]", np.unique(roots, return_inverse=True)[1])
+
+
+def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Rings:
+    """Return a group with the outlines of its buildings, whose covers are regular already."""
+    at_border = group.at_edge & _reaches(group.polygons, rule.extent)
+    fixed = group.at_edge & ~at_border
+    covers = plot.covers
+    if at_border.any():
+        covers = shapely.intersection(covers, shapely.box(*rule.extent))
+    covers, of_cover = shapely.get_parts(covers, return_index=True)
+    cover_blocks = plot.blocks[of_cover]
+    merged = _join(int(plot.blocks.max(initial=-1)) + 1, *_overlapping(covers, cover_blocks))
+    outlines, how = group.polygons.copy(), np.full(len(group.polygons), SIMPLIFIED, object)
+    for block in range(int(merged.max(initial=-1)) + 1):
+        houses = np.flatnonzero(merged[plot.members] == block)
+        own = np.flatnonzero(merged[cover_blocks] == block)
+        if len(houses) == 1 and len(own) == 1 and not group.at_edge[houses[0]]:
+            outlines[houses], how[houses] = covers[own], methods[of_cover[own]]
+            continue
+        found, fitted = regularize_block(group.polygons[houses], covers[own], own=fixed[houses])
+        if found is None:
+            outlines[houses] = simplify_together(group.polygons[houses], TOLERANCE)
+        else:
+            outlines[houses], how[houses[fitted]] = found, ATTACHED
+    return replace(group, polygons=outlines, methods=how, blocks=merged[plot.members])
+
+
+def _reaches(polygons: NDArray[Any], extent: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """Say which polygons reach the border of the raster."""
+    left, top, right, bottom = shapely.bounds(polygons).T
+    reaches: NDArray[np.bool_] = (left <= extent[0]) | (top <= extent[1]) | (right >= extent[2]) | (bottom >= extent[3])
+    return reaches
+
+
+def _overlapping(covers: NDArray[Any], blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of blocks whose covers overlap."""
+    if len(covers) < 2:
+        return blocks[:0], blocks[:0]
+    first, second = shapely.STRtree(covers).query(covers, predicate="intersects")
+    pairs = blocks[first] < blocks[second]
+    return blocks[first[pairs]], blocks[second[pairs]]
+
+
+def give_way(polygons: NDArray[Any], blocks: NDArray[np.int64]) -> NDArray[Any]:
+    """Cut overlaps between polygons of different blocks out of the smaller one.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+    blocks : int array of the same length
+        Within a block there are no overlaps.
+
+    Returns
+    -------
+    array of shapely.Polygon
+        The largest part where a polygon falls apart; empty where nothing is left of it.
+    """
+    polygons = polygons.copy()
+    first, second = shapely.STRtree(polygons).query(polygons)
+    pairs = (first < second) & (blocks[first] != blocks[second])
+    first, second = first[pairs], second[pairs]
+    overlap = shapely.area(shapely.intersection(polygons[first], polygons[second])) > 0
+    areas = shapely.area(polygons)
+    for i, j in zip(first[overlap], second[overlap], strict=True):
+        small, large = (i, j) if areas[i] < areas[j] else (j, i)
+        polygons[small] = largest_part(shapely.difference(polygons[small], polygons[large]))
+    return polygons
+
+
+def largest_part(geometry: Any) -> Any:
+    """Return the largest polygon of a geometry, an empty polygon if it has none."""
+    parts = clean_polygons(np.array([geometry]))
+    return max(parts, key=shapely.area, default=shapely.Polygon())

@@ -1,0 +1,141 @@
+"""Taking flat corners, short edges and spikes out of polygons that share walls, without taking the walls apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+__all__ = ["SPIKE", "tidy"]
+
+FLAT = 0.05
+"""Units; the square is the area of a triangle that is too flat to be a corner."""
+
+SPIKE = 15.0
+"""Degrees of the sharpest corner."""
+
+ROUNDS = 12
+"""Times that what became short or sharp by the last change is looked for."""
+
+
+def tidy(polygons: NDArray[Any], min_edge: float) -> NDArray[Any]:
+    """Take out flat corners, edges shorter than `min_edge` and corners sharper than `SPIKE`.
+
+    Both ends of such an edge become one point in all polygons that have them, and so does the tip of a spike with its
+    nearer neighbour.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+        A valid coverage: no overlaps, and where two touch both have the same vertices.
+    min_edge : float
+        In units of the coordinates.
+
+    Returns
+    -------
+    array of shapely.Polygon
+        A valid coverage too. A short edge or a spike stays only where taking it out would make polygons overlap or
+        vanish.
+    """
+    polygons = shapely.coverage_simplify(polygons, FLAT)
+    kept: set[complex] = set()
+    for _ in range(ROUNDS):
+        corners = _Corners.of(polygons)
+        moves = corners.moves(min_edge, kept)
+        if not moves:
+            break
+        moved = corners.move(moves)
+        bad = _in_the_way(moved, len(polygons))
+        if not bad.any():
+            polygons = shapely.coverage_simplify(moved, FLAT)
+            continue
+        here = {complex(*place) for place in shapely.get_coordinates(polygons[bad])}
+        kept |= {place for pair in moves.items() for place in pair if place in here}
+    return polygons
+
+
+def _in_the_way(polygons: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    bad = ~shapely.is_valid(polygons) | shapely.is_empty(polygons)
+    if not bad.any() and count > 1:
+        bad = ~shapely.is_empty(shapely.coverage_invalid_edges(polygons))
+    return cast("NDArray[np.bool_]", bad)
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """The vertices of all rings as complex numbers, with those before and after.
+
+    Parameters
+    ----------
+    place, before, after : complex arrays
+    ring : int array
+        Ring of each vertex.
+    owner : int array
+        Polygon of each ring.
+    """
+
+    place: NDArray[np.complex128]
+    before: NDArray[np.complex128]
+    after: NDArray[np.complex128]
+    ring: NDArray[np.int64]
+    owner: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, polygons: NDArray[Any]) -> _Corners:
+        rings, owner = shapely.get_rings(polygons, return_index=True)
+        xy, ring = shapely.get_coordinates(rings, return_index=True)
+        place = xy @ np.array([1, 1j])
+        inner = np.append(ring[1:] == ring[:-1], False)  # without the repeated first vertex
+        first = np.append(True, ring[1:] != ring[:-1])
+        last = np.flatnonzero(~inner)
+        after = place[np.minimum(np.arange(len(place)) + 1, len(place) - 1)]
+        before = place[np.arange(len(place)) - 1]
+        before[first] = place[last - 1]
+        return cls(place[inner], before[inner], after[inner], ring[inner], owner)
+
+    def moves(self, min_edge: float, kept: set[complex]) -> dict[complex, complex]:
+        """Return which vertices go where: each at most once, and none that others go to."""
+        ahead, back = self.after - self.place, self.before - self.place
+        angle = np.abs(np.angle(ahead * back.conj()))
+        sharp = np.flatnonzero(angle < math.radians(SPIKE))
+        short = np.flatnonzero(np.abs(ahead) < min_edge)
+        nearer = np.where(np.abs(ahead) < np.abs(back), self.after, self.before)[sharp]
+        one = np.concatenate([self.place[sharp], self.place[short]])
+        other = np.concatenate([nearer, self.after[short]])
+        uses = self._uses()
+        found: dict[complex, complex] = {}
+        taken: set[complex] = set(kept)
+        for index in np.lexsort((one.imag, one.real, other.imag, other.real, np.abs(other - one))):
+            pair = complex(one[index]), complex(other[index])
+            if taken.isdisjoint(pair):
+                # Where walls meet there are more edges to turn, so the other vertex stays, which is a plain corner.
+                source, target = sorted(pair, key=lambda p: (-uses[p], p.real, p.imag)) if index >= len(sharp) else pair
+                found[source] = target
+                taken |= {source, target}
+        return found
+
+    def _uses(self) -> dict[complex, int]:
+        places, counts = np.unique(self.place, return_counts=True)
+        return dict(zip(places.tolist(), counts.tolist(), strict=True))
+
+    def move(self, moves: dict[complex, complex]) -> NDArray[Any]:
+        """Return the polygons with vertices moved; a ring without area is left out."""
+        place = np.array([moves.get(point, point) for point in self.place.tolist()])
+        polygons = np.full(int(self.owner.max(initial=-1)) + 1, shapely.Polygon(), object)
+        shells: dict[int, list[Any]] = {}
+        for points, owner in zip(np.split(place, np.flatnonzero(np.diff(self.ring)) + 1), self.owner, strict=True):
+            ring = points[points != np.roll(points, 1)]
+            is_shell = owner not in shells
+            shells.setdefault(int(owner), [])
+            if len(ring) >= 3:
+                shells[int(owner)].append(np.stack([ring.real, ring.imag], axis=1))
+            elif is_shell:
+                shells[int(owner)] = []
+        for owner, rings in shells.items():
+            if rings:
+                polygons[owner] = shapely.Polygon(rings[0], rings[1:])
+        return polygons
