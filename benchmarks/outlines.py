@@ -37,6 +37,9 @@ HOUSES = 8
 CLOSE = 1.0
 """Pixels under which a gap between two houses of a row is none that was meant."""
 
+WALLED = 0.9
+"""Share of a gap's outline that is along houses."""
+
 Floats = NDArray[np.float64]
 
 
@@ -138,14 +141,14 @@ def overlap(polygons: NDArray[Any]) -> float:
 
 
 def gaps(polygons: NDArray[Any]) -> float:
-    """Return the area between polygons that is narrower than `CLOSE`."""
+    """Return the area between polygons that is narrower than `CLOSE` and walled in by them."""
     union = shapely.union_all(polygons)
     options = {"join_style": "mitre", "mitre_limit": 10.0}
     closed = shapely.buffer(shapely.buffer(union, CLOSE / 2, **options), -CLOSE / 2, **options)
     slivers = shapely.get_parts(shapely.difference(closed, union))
-    # Rounding leaves hairs along walls; a gap has two neighbours.
-    beside = [int((shapely.distance(sliver, polygons) < 1e-6).sum()) for sliver in slivers]
-    return float(shapely.area(slivers)[np.array(beside, int) > 1].sum())
+    # A notch in a facade is open on one side.
+    along = shapely.length(shapely.intersection(shapely.boundary(slivers), shapely.buffer(union, 1e-6)))
+    return float(shapely.area(slivers)[along > WALLED * shapely.length(slivers)].sum())
 
 
 def measure_row(seed: int, level: str) -> dict[str, dict[str, Any]]:

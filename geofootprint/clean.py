@@ -18,13 +18,13 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint._version import __version__
-from geofootprint.arcs import simplify_together
 from geofootprint.errors import MissingDependencyError, OptionError, VectorError
 from geofootprint.metrics import count_vertices
+from geofootprint.outlines import give_way, regularize_rings
 from geofootprint.output import require_other
 from geofootprint.planes import group_neighbours, lay_planes, metres_per_unit
 from geofootprint.progress import SILENT, Progress, track
-from geofootprint.regularize import regularize_polygons
+from geofootprint.rings import Rings, Rule
 from geofootprint.vector import clean_polygons, measure_on_ellipsoid, read_footprints, require_format, write_footprints
 
 __all__ = ["OUTLINES", "RegularizeResult", "clean_footprints", "regularize", "sample_evenly", "usual_tolerance"]
@@ -247,25 +247,40 @@ def _draw(
     methods : array of str
     """
     polygons, row = _share_walls(polygons, group)
-    samples = sample_evenly(polygons, step)
-    in_steps = _scaled(samples, 1 / step)
-    drawn, methods = _regularize(in_steps, outline)
-    clash = np.isin(group[row], group[row][_overlapping(drawn)])
-    if clash.any():
-        drawn[clash], methods[clash] = simplify_together(in_steps[clash], 1.0), "simplified"
+    samples = _scaled(sample_evenly(polygons, step), 1 / step)
+    drawn, methods = _regularize(samples, group[row], outline)
     return _scaled(drawn, step), row, methods
 
 
-def _regularize(polygons: NDArray[Any], outline: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Regularize polygons in steps; those that share walls are drawn together."""
+def _regularize(polygons: NDArray[Any], group: NDArray[np.int64], outline: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Regularize polygons in steps, as raw rings of a raster would be: attached ones together."""
     drawn, methods = np.empty(len(polygons), object), np.empty(len(polygons), object)
-    block = group_neighbours(polygons, 0.0)
-    attached = np.bincount(block)[block] > 1
-    if attached.any():
-        drawn[attached], methods[attached] = simplify_together(polygons[attached], 1.0), "simplified"
-    alone = regularize_polygons(polygons[~attached], outline=outline)
-    drawn[~attached], methods[~attached] = alone.polygons, alone.methods
-    return drawn, methods
+    blocks = np.zeros(len(polygons), np.int64)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    first_block = 0
+    rings = (_as_rings(polygons[own]) for own in members)
+    for own, done in zip(members, regularize_rings(rings, _rule(outline)), strict=True):
+        drawn[own], methods[own], blocks[own] = done.polygons, done.methods, done.blocks + first_block
+        first_block += len(own)
+    return give_way(drawn, blocks), methods
+
+
+def _as_rings(polygons: NDArray[Any]) -> Rings:
+    count = len(polygons)
+    nowhere = np.zeros(count, np.bool_)
+    return Rings(
+        polygons, np.zeros(count), nowhere, np.zeros((count, 2), np.int64), np.full(count, "", object),
+        np.zeros(count, np.int64),
+    )
+
+
+def _rule(outline: str) -> Rule:
+    """Return a rule that leaves nothing out."""
+    endless = (-np.inf, -np.inf, np.inf, np.inf)
+    return Rule(
+        level=0.0, peak=0.0, min_size=0.0, min_hole=0.0, min_gap=0.0, marker_size=1, outline=outline, extent=endless,
+        pixel_area=1.0,
+    )
 
 
 def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -343,17 +358,6 @@ def sample_evenly(polygons: NDArray[Any], step: float) -> NDArray[Any]:
     share = (np.where(back[edge], pieces[edge] - number, number) / pieces[edge])[:, None]
     points = low[edge] * (1 - share) + high[edge] * share
     return cast("NDArray[Any]", shapely.polygons(shapely.linearrings(points, indices=ring[edge]), indices=owner))
-
-
-def _overlapping(polygons: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which polygons share area with another one."""
-    first, second = shapely.STRtree(polygons).query(polygons, predicate="intersects")
-    pairs = first < second
-    first, second = first[pairs], second[pairs]
-    shared = shapely.area(shapely.intersection(polygons[first], polygons[second])) > 0
-    bad = np.zeros(len(polygons), np.bool_)
-    bad[first[shared]] = bad[second[shared]] = True
-    return bad
 
 
 def _scaled(polygons: NDArray[Any], factor: float) -> NDArray[Any]:

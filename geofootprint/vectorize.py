@@ -250,6 +250,7 @@ def _rule(grid: Grid, *, threshold: float, min_area: float, outline: str) -> Rul
         marker_size=max(1, round(MIN_MARKER / pixel)),
         outline=outline,
         extent=(0.0, 0.0, float(grid.width), float(grid.height)),
+        pixel_area=pixel,
     )
 
 

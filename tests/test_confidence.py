@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from geofootprint import confidence as module
 from geofootprint.confidence import COEFFICIENTS, FEATURES, LARGE, confidence, describe_buildings
 
 
@@ -33,6 +34,15 @@ def test_features_of_known_shapes() -> None:
     assert table["compactness"][4] == pytest.approx(1, abs=0.06)
     assert 0.8 < table["compactness"][0] < 0.95
     assert table["compactness"][2] < table["compactness"][0]
+
+
+def test_bands_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = labelled()
+    building = np.random.default_rng(0).integers(0, 256, labels.shape).astype(np.uint8)
+    whole = describe_buildings(building, labels, pixel_area=0.04)
+    for rows in (1, 7, 119):
+        monkeypatch.setattr(module, "BAND", rows * labels.shape[1])
+        assert describe_buildings(building, labels, pixel_area=0.04).tobytes() == whole.tobytes()
 
 
 def test_compactness_does_not_depend_on_the_angle() -> None:

@@ -107,7 +107,8 @@ def test_columns() -> None:
     assert tuple(found.columns) == (*COLUMNS, "geometry")
     assert found["id"].tolist() == [1, 2, 3, 4, 5, 6]
     assert found["at_edge"].tolist() == [False] * 5 + [True]
-    assert found["confidence"].between(0.9, 1).all()
+    assert found["confidence"].between(0.6, 0.95).all()
+    assert found["confidence"].idxmax() == 4, "large and alone"
     assert found["method"].tolist()[:3] == ["attached"] * 3
     assert set(found["method"]) <= {"attached", *METHODS}
     assert found.crs == GRID.crs
