@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs
 
-__all__ = ["Stroke", "find_strokes"]
+__all__ = ["OUTLINE", "PASSING", "Stroke", "find_strokes"]
 
 Points = NDArray[np.float64]
 End = tuple[int, int]
 """Number of a wall, and 0 for its first point or 1 for its last."""
+
+OUTLINE = -1
+"""Node of a wall that ends on the outline of the block."""
+
+PASSING = -2
+"""Node of a wall that ends where another one goes on, or that is closed."""
 
 SHORT = 4.0
 """Pixels up to which a wall between two meeting points is none: the points are one."""
@@ -39,8 +45,8 @@ class Stroke:
     points : float array of shape (n, 2)
         Of the raw walls, n >= 2; the first is the last too if it is closed.
     nodes : (int, int)
-        Numbers of the points where it begins and ends. Ends with one number meet; -1 is an end on the outline of
-        the block, or on a stroke that goes on.
+        Numbers of the points where it begins and ends. Ends with one number meet, and none of them goes on; else
+        `OUTLINE` or `PASSING`.
     closed : bool
         True if it goes around a building.
     """
@@ -79,8 +85,9 @@ def find_strokes(polygons: NDArray[Any]) -> list[Stroke]:
         links |= pairs
         if not pairs and node not in on_outline:
             open_nodes.add(node)
-    whole = [Stroke(wall, (-1, -1), closed=True) for wall in walls if (wall[0] == wall[-1]).all()]
-    return [*_follow(walls, nodes, links, open_nodes), *whole]
+    whole = [Stroke(wall, (PASSING, PASSING), closed=True) for wall in walls if (wall[0] == wall[-1]).all()]
+    kinds = {node: OUTLINE if node in on_outline else node if node in open_nodes else PASSING for node in ends}
+    return [*_follow(walls, nodes, links, kinds), *whole]
 
 
 def _places(points: Points) -> Iterator[tuple[float, float]]:
@@ -144,7 +151,7 @@ def _direction(wall: Points, end: int) -> Points:
 
 
 def _follow(
-    walls: list[Points], nodes: Mapping[int, tuple[int, int]], links: Mapping[End, End], open_nodes: set[int]
+    walls: list[Points], nodes: Mapping[int, tuple[int, int]], links: Mapping[End, End], kinds: Mapping[int, int]
 ) -> Iterator[Stroke]:
     """Yield chains of linked walls: first those with two ends, then rings of several walls."""
     used: set[int] = set()
@@ -154,8 +161,7 @@ def _follow(
             continue
         chain, last = _chain(walls, links, (number, end), used)
         closed = (number, end) in links
-        nodes_of = (nodes[number][end], nodes[last[0]][last[1]])
-        first, final = (node if node in open_nodes and not closed else -1 for node in nodes_of)
+        first, final = kinds[nodes[number][end]], kinds[nodes[last[0]][last[1]]]
         yield Stroke(np.concatenate([chain, chain[:1]]) if closed else chain, (first, final), closed)
 
 

@@ -18,6 +18,9 @@ FLAT = 0.05
 SPIKE = 15.0
 """Degrees of the sharpest corner."""
 
+FAR = 2.0
+"""Times the shortest edge that the tip of a spike may be moved where it is a corner of other polygons too."""
+
 ROUNDS = 12
 """Times that what became short or sharp by the last change is looked for."""
 
@@ -101,12 +104,14 @@ class _Corners:
         """Return which vertices go where: each at most once, and none that others go to."""
         ahead, back = self.after - self.place, self.before - self.place
         angle = np.abs(np.angle(ahead * back.conj()))
-        sharp = np.flatnonzero(angle < math.radians(SPIKE))
+        uses = self._uses()
+        alone = np.array([uses[place] == 1 for place in self.place.tolist()], np.bool_)
+        close = np.minimum(np.abs(ahead), np.abs(back)) < FAR * min_edge
+        sharp = np.flatnonzero((angle < math.radians(SPIKE)) & (alone | close))
         short = np.flatnonzero(np.abs(ahead) < min_edge)
         nearer = np.where(np.abs(ahead) < np.abs(back), self.after, self.before)[sharp]
         one = np.concatenate([self.place[sharp], self.place[short]])
         other = np.concatenate([nearer, self.after[short]])
-        uses = self._uses()
         found: dict[complex, complex] = {}
         taken: set[complex] = set(kept)
         for index in np.lexsort((one.imag, one.real, other.imag, other.real, np.abs(other - one))):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,8 +19,9 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import simplify_together
-from geofootprint.regularize import MIN_EDGE, fit_chain, regularize_polygons
-from geofootprint.strokes import Stroke, find_strokes
+from geofootprint.polylines import fit_chains
+from geofootprint.regularize import MIN_EDGE, regularize_polygons
+from geofootprint.strokes import OUTLINE, Stroke, find_strokes
 from geofootprint.tidy import tidy
 
 __all__ = ["regularize_block"]
@@ -51,26 +52,45 @@ TOLERANCE = 0.6
 
 @dataclass(frozen=True)
 class Segments:
-    """Straight edges: their first points, unit vectors and lengths."""
+    """Straight edges of polygons.
+
+    Parameters
+    ----------
+    start, along : float arrays of shape (n, 2)
+        First points and unit vectors.
+    length : float array of shape (n,)
+    inward : bool array of shape (n,)
+        True where the polygon has more than 180 degrees at the first point.
+    """
 
     start: Points
     along: Points
     length: Points
+    inward: NDArray[np.bool_]
 
     @classmethod
     def of(cls, polygons: NDArray[Any]) -> Segments:
         """Take the edges of polygons."""
-        xy, ring = shapely.get_coordinates(shapely.get_rings(polygons), return_index=True)
-        edge = np.flatnonzero(ring[1:] == ring[:-1])
-        steps = xy[edge + 1] - xy[edge]
+        xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.orient_polygons(polygons)), return_index=True)
+        steps = np.diff(xy, axis=0)
+        same = ring[1:] == ring[:-1]
         length = np.hypot(*steps.T)
-        edge, steps, length = edge[length > 0], steps[length > 0], length[length > 0]
-        return cls(xy[edge], steps / length[:, None], length)
+        before = np.arange(len(steps)) - 1
+        edge = np.flatnonzero(same & (length > 0))
+        firsts, lasts = np.flatnonzero(np.append(True, ~same)), np.append(np.flatnonzero(~same), len(steps)) - 1
+        before[firsts] = lasts
+        turn = steps[before, 0] * steps[:, 1] - steps[before, 1] * steps[:, 0]
+        return cls(xy[edge], steps[edge] / length[edge, None], length[edge], turn[edge] < 0)
 
-    def offsets(self, point: Points) -> Points:
-        """Return the distances of a point from the endless lines."""
-        away = point - self.start
-        return cast("Points", np.abs(away[:, 0] * self.along[:, 1] - away[:, 1] * self.along[:, 0]))
+    def corner_near(self, end: Points, ahead: Points) -> Points | None:
+        """Return the corner that a line which ends somewhere runs into, the inward ones first."""
+        away = self.start - end
+        aside = np.abs(away @ np.array([-ahead[1], ahead[0]])) / max(math.hypot(*ahead), 1e-9)
+        distance = np.hypot(*away.T)
+        near = np.flatnonzero((aside < NEAR) & (distance < np.where(self.inward, REACH, NEAR)))
+        if not near.size:
+            return None
+        return cast("Points", self.start[near[np.argmin(distance[near] - REACH * self.inward[near])]])
 
     def distances(self, point: Points) -> Points:
         """Return the distances of a point from the edges."""
@@ -123,79 +143,94 @@ def regularize_block(
     return None, ~whole
 
 
-def _fit_walls(strokes: Sequence[Stroke], outline: Segments) -> tuple[list[Any], list[Any]]:
-    """Return the fitted open walls, lengthened to what they meet, and the closed ones."""
+@dataclass(frozen=True)
+class Wall:
+    """A fitted wall.
+
+    Parameters
+    ----------
+    points : float array of shape (n, 2)
+    held : (bool, bool)
+        Whether it ends there already, at a corner or where others end too; else it goes on to what it meets.
+    """
+
+    points: Points
+    held: tuple[bool, bool]
+
+
+def _fit_walls(strokes: Sequence[Stroke], outline: Segments) -> tuple[list[Wall], list[Any]]:
+    """Return the fitted open walls and the closed ones."""
+    opened = [stroke for stroke in strokes if not stroke.closed]
     main = outline.main_direction
-    fitted = [_fit_open(stroke.points, outline, main) for stroke in strokes if not stroke.closed]
-    _join_at_nodes(fitted, [stroke.nodes for stroke in strokes if not stroke.closed])
+    angles = np.array([_directions(stroke.points, outline, main) for stroke in opened]).reshape(-1, 6)
+    fitted = fit_chains([stroke.points for stroke in opened], angles)
+    meetings = _meetings(fitted, opened)
+    walls = [_end(points, stroke, outline, meetings) for points, stroke in zip(fitted, opened, strict=True)]
     closed = np.array([shapely.Polygon(stroke.points) for stroke in strokes if stroke.closed], object)
     rings = list(shapely.boundary(regularize_polygons(closed).polygons)) if len(closed) else []
-    return fitted, rings
+    return walls, rings
 
 
-def _fit_open(points: Points, outline: Segments, main: float) -> Points:
-    """Fit one wall in the directions of the outline where it ends, and let it run into corners and edges there."""
-    directions = [main]
+def _directions(points: Points, outline: Segments, main: float) -> list[float]:
+    """Return the angles that a wall may take: those of the outline where it ends, of the block, and diagonal ones."""
+    ends = []
     for end in (points[0], points[-1]):
         near = np.flatnonzero((outline.distances(end) < 2 * NEAR) & (outline.length > 4 * NEAR))
         if near.size:
             longest = near[np.argmax(outline.length[near])]
-            directions.append(math.atan2(outline.along[longest, 1], outline.along[longest, 0]))
-    wall = fit_chain(points, directions=directions)
-    return _snap(wall, outline) if len(wall) == 2 else wall
+            ends.append((float(outline.length[longest]), math.atan2(outline.along[longest, 1], outline.along[longest, 0])))
+    first = max(ends)[1] if ends else main
+    quarter = math.pi / 2
+    return [first, first + quarter, main, main + quarter, first + quarter / 2, first + 3 * quarter / 2]
 
 
-def _snap(wall: Points, outline: Segments) -> Points:
-    """Move a straight wall onto an edge of the outline that it continues, or to a corner."""
-    along = wall[1] - wall[0]
-    length = math.hypot(*along)
-    if length == 0:
-        return wall
-    along = along / length
-    parallel = np.abs(along[0] * outline.along[:, 1] - along[1] * outline.along[:, 0]) < 0.1
-    best: tuple[float, int] | None = None
-    for end in wall:
-        offsets = outline.offsets(end)
-        for edge in np.flatnonzero(parallel & (offsets < NEAR) & (outline.distances(end) < 2 * NEAR)):
-            if best is None or offsets[edge] < best[0]:
-                best = float(offsets[edge]), int(edge)
-    if best is None:
-        return wall
-    start, line = outline.start[best[1]], outline.along[best[1]]
-    return cast("Points", start + ((wall - start) @ line)[:, None] * line)
-
-
-def _join_at_nodes(walls: list[Points], nodes: Sequence[tuple[int, int]]) -> None:
-    """Let walls end in one point where at least three meet and none goes on."""
-    meeting: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for number, ends in enumerate(nodes):
-        for end, node in enumerate(ends):
+def _meetings(fitted: Sequence[Points], strokes: Sequence[Stroke]) -> dict[int, Points]:
+    """Return the points where walls meet of which none goes on: the middle of their ends."""
+    ends: dict[int, list[Points]] = defaultdict(list)
+    for points, stroke in zip(fitted, strokes, strict=True):
+        for end, node in zip((0, -1), stroke.nodes, strict=True):
             if node >= 0:
-                meeting[node].append((number, -end))
-    for ends in meeting.values():
-        if len(ends) < 2:
+                ends[node].append(points[end])
+    return {node: np.mean(places, axis=0) for node, places in ends.items() if len(places) > 1}
+
+
+def _end(points: Points, stroke: Stroke, outline: Segments, meetings: Mapping[int, Points]) -> Wall:
+    """Let a wall end where others end, or in a corner of the outline that it comes near to.
+
+    A straight wall that does so at one end only keeps its direction.
+    """
+    places: list[Points | None] = []
+    for end, beyond, node in ((0, 1, stroke.nodes[0]), (-1, -2, stroke.nodes[1])):
+        at_corner = outline.corner_near(points[end], points[end] - points[beyond]) if node == OUTLINE else None
+        places.append(meetings.get(node) if node >= 0 else at_corner)
+    moved = points.copy()
+    for end, place in zip((0, -1), places, strict=True):
+        if place is None:
             continue
-        place = np.mean([walls[number][end] for number, end in ends], axis=0)
-        for number, end in ends:
-            walls[number][end] = place
+        moved[end] = place
+        if len(points) == 2 and places[end + 1] is None:
+            moved[-1 - end] += place - points[end]
+    return Wall(moved, (places[0] is not None, places[1] is not None))
 
 
-def _lengthen(walls: Sequence[Points], covers: NDArray[Any]) -> list[Any]:
+def _lengthen(walls: Sequence[Wall], covers: NDArray[Any]) -> list[Any]:
     """Return the walls as lines that go on to what they meet."""
-    walls = [wall for wall in walls if math.dist(wall[0], wall[1]) > 0 and math.dist(wall[-1], wall[-2]) > 0]
+    walls = [wall for wall in walls if (wall.points[0] != wall.points[1]).any() and (wall.points[-1] != wall.points[-2]).any()]
     if not walls:
         return []
-    ends = np.array([end for wall in walls for end in (wall[0], wall[-1])])
-    inner = np.array([end for wall in walls for end in (wall[1], wall[-2])])
+    lines = shapely.linestrings(np.concatenate([wall.points for wall in walls]), indices=np.repeat(np.arange(len(walls)), [len(wall.points) for wall in walls]))
+    ends = np.array([end for wall in walls for end in (wall.points[0], wall.points[-1])])
+    inner = np.array([end for wall in walls for end in (wall.points[1], wall.points[-2])])
+    held = np.array([wall.held for wall in walls]).ravel()
     ahead = (ends - inner) / np.hypot(*(ends - inner).T)[:, None]
     rays = shapely.linestrings(np.stack([ends + 0.01 * ahead, ends + SHOT * ahead], axis=1))
-    targets = shapely.multilinestrings([*shapely.get_rings(covers), *(shapely.linestrings(wall) for wall in walls)])
+    targets = shapely.multilinestrings([*shapely.get_rings(covers), *lines])
     way = shapely.distance(shapely.points(ends), shapely.intersection(rays, targets))
     way = np.where(np.isfinite(way) & (way > REACH), way + 1, REACH)
-    ends = ends + way[:, None] * ahead
+    ends = ends + np.where(held, 0, way)[:, None] * ahead
     return [
-        shapely.linestrings(np.concatenate([ends[2 * number : 2 * number + 1], wall[1:-1], ends[2 * number + 1 : 2 * number + 2]]))
-        for number, wall in enumerate(walls)
+        shapely.linestrings(np.concatenate([[first], wall.points[1:-1], [last]]))
+        for wall, first, last in zip(walls, ends[::2], ends[1::2], strict=True)
     ]
 
 

@@ -1,0 +1,84 @@
+"""Open chains of boundary points as polylines of fitted walls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geofootprint.lines import Chains, Floats, best_line, spread
+from geofootprint.spans import Nodes, cut_into_walls, trim
+
+__all__ = ["fit_chains"]
+
+NODES = 0.5
+"""Samples by which the nodes at which walls may meet are simplified."""
+
+NOISES = (0.5, 0.8, 1.2)
+"""Standard deviations, in samples, of which each chain takes the one that describes it most briefly."""
+
+SHARP = math.sin(math.radians(20))
+"""Sine of the smallest angle at which walls meet in a corner; others go on into each other."""
+
+ASTRAY = 4.0
+"""Samples that a corner may be from where its walls part."""
+
+
+def fit_chains(chains: Sequence[Floats], angles: Floats, *, min_edge: float = 4.0) -> list[Floats]:
+    """Fit walls to open chains of boundary points.
+
+    Parameters
+    ----------
+    chains : sequence of float arrays of shape (n, 2)
+        In order along the boundary, n >= 2.
+    angles : float array of shape (chains, k)
+        Directions in radians that walls of a chain take where the points agree: pairs of right angles, the last one
+        diagonal.
+    min_edge : float
+        Shortest wall.
+
+    Returns
+    -------
+    list of float arrays of shape (m, 2)
+        Corners, m >= 2; both ends lie on the fitted walls, beside the first and last point.
+    """
+    if not chains:
+        return []
+    samples = Chains.of(np.array([shapely.linestrings(chain) for chain in chains], object))
+    nodes = Nodes(*samples.simplified(NODES))
+    paths = cut_into_walls(samples, nodes, angles, np.tile(NOISES, (len(chains), 1)), min_edge=min_edge)
+    walls = paths.walls(np.asarray(paths.energy.argmin(axis=1), np.int64))
+    _, x, y, xx, xy, yy = spread(samples.between(*trim(samples, walls.first, walls.last)))
+    free, _ = best_line(xx, xy, yy)
+    angle = np.where(walls.kind < 0, free, angles[walls.chain, walls.kind])
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    centre = np.stack([x, y], axis=1)
+    begins = np.searchsorted(walls.chain, np.arange(len(chains) + 1))
+    return [
+        _meet(centre[begin:end], along[begin:end], samples.xy[np.append(walls.first[begin:end], walls.last[end - 1])])
+        for begin, end in zip(begins[:-1], begins[1:], strict=True)
+    ]
+
+
+def _meet(centre: Floats, along: Floats, parting: Floats) -> Floats:
+    """Return the polyline of walls, from the first to the last of the points where they part."""
+    corners = [_foot(parting[0], centre[0], along[0])]
+    for number in range(1, len(centre)):
+        before, after = along[number - 1], along[number]
+        sine = float(before[0] * after[1] - before[1] * after[0])
+        place = parting[number]
+        if abs(sine) > SHARP:
+            gap = centre[number] - centre[number - 1]
+            meeting = centre[number - 1] + (gap[0] * after[1] - gap[1] * after[0]) / sine * before
+            place = meeting if math.dist(meeting, place) < ASTRAY else place
+        corners.append(place)
+    corners.append(_foot(parting[-1], centre[-1], along[-1]))
+    return np.array(corners)
+
+
+def _foot(point: Floats, centre: Floats, along: Floats) -> Floats:
+    foot: Floats = centre + ((point - centre) @ along) * along
+    return foot
