@@ -17,16 +17,34 @@ LEVEL_TITLES = {
 }
 
 
+BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->\n"
+"""Lines of a page between which the tables are replaced."""
+
+
 def write_tables(figures: dict[str, Any], path: Path) -> None:
-    """Write all tables, one after the other, each under its title."""
+    """Write all tables, each under its title, into the place for them in a page, or into a file of their own."""
     parts = [
+        _origin(figures),
         *(_part(LEVEL_TITLES[level], _scores(rows)) for level, rows in figures["levels"].items()),
         _part("By shape: mean IoU at the middle level", _kinds(figures["levels"]["mid"])),
         _part("By ground sampling distance: mean IoU at the middle level", _distances(figures)),
         _part("Rows of eight attached houses", _rows(figures["rows"])),
         *(_part(f"Real predictions: {name}", _scores(rows)) for name, rows in figures["real"].items()),
     ]
-    path.write_text("\n".join(parts), encoding="utf-8")
+    text = "\n".join(parts)
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    if BEGIN in page and END in page:
+        text = f"{page.partition(BEGIN)[0]}{BEGIN}\n{text}\n{END}{page.partition(END)[2]}"
+    path.write_text(text, encoding="utf-8")
+
+
+def _origin(figures: dict[str, Any]) -> str:
+    peers = ", ".join(f"{name} {version}" for name, version in figures["peers"].items())
+    buildings = figures["levels"]["mid"]["raw"]["asked"]
+    return (
+        f"Fields of {figures['size']} x {figures['size']} pixels of 0.3 m, {figures['seeds']} of each level, "
+        f"{buildings:.0f} buildings in all; {peers}. Times are of one core.\n"
+    )
 
 
 def _part(title: str, table: str) -> str:
