@@ -248,7 +248,7 @@ def draw_probabilities(
         blurred = cv2.GaussianBlur(channel, (0, 0), level.blur)
         bent = cv2.remap(blurred, columns + shift[0], rows + shift[1], cv2.INTER_LINEAR)
         fields.append(bent + rng.normal(0, level.noise, bent.shape))
-    return np.round(np.clip(fields, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.round(np.clip(fields, 0, 1) * 255), np.uint8)
 
 
 def _draw(canvas: NDArray[np.float32], polygon: Any) -> None:

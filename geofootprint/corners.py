@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
+from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, neighbours, spread
 from geofootprint.spans import Walls, trim
 
 __all__ = ["Outlines", "Sides"]
@@ -75,6 +75,8 @@ class Sides:
         Where it begins on the boundary.
     count : int
         Number of rings.
+    closed : bool
+        False for an open chain, whose first side meets none.
     """
 
     ring: Indices
@@ -82,49 +84,42 @@ class Sides:
     sums: Floats
     begin: Floats
     count: int
+    closed: bool = True
 
     @classmethod
-    def of(cls, chains: Chains, walls: Walls) -> Sides:
-        """Take the walls of rings."""
+    def of(cls, chains: Chains, walls: Walls, *, closed: bool = True) -> Sides:
+        """Take the walls of rings, or of one open chain."""
         first, last = trim(chains, walls.first, walls.last)
-        sums = chains.between(first, last)
-        return cls(walls.chain, walls.kind, sums, chains.xy[walls.first], len(chains.starts))._joined()
-
-    def _neighbours(self) -> tuple[Indices, Indices]:
-        """Return the side before and after each."""
-        begins = first_of_runs(self.ring)
-        ends = np.append(begins[1:], len(self.ring)) - 1
-        before, after = np.arange(len(self.ring)) - 1, np.arange(len(self.ring)) + 1
-        before[begins], after[ends] = ends, begins
-        return before, after
+        sides = cls(
+            walls.chain, walls.kind, chains.between(first, last), chains.xy[walls.first], len(chains.starts), closed
+        )
+        return sides._joined() if closed else sides
 
     def _joined(self) -> Sides:
         """Make one of neighbouring sides of the same direction."""
-        before, _ = self._neighbours()
+        before, _ = neighbours(self.ring)
         same = (self.kind >= 0) & (self.kind == self.kind[before])
         if not same.any():
             return self
-        group = np.cumsum(~same) - 1
         begins = first_of_runs(self.ring)
+        same[begins[np.logical_and.reduceat(same, begins)]] = False  # a ring of one direction begins somewhere
+        group = np.cumsum(~same) - 1
         ends = np.append(begins[1:], len(self.ring)) - 1
         for begin, end in zip(begins[same[begins]], ends[same[begins]], strict=True):
             run = begin  # the ring begins inside of a side
-            while run <= end and same[run]:
+            while same[run]:
                 group[run] = group[end]
                 run += 1
-        kept, number = np.unique(group, return_inverse=True)
-        sums = np.stack([np.bincount(number, row, len(kept)) for row in self.sums])
-        first = np.flatnonzero(~same | (group[before] != group))
-        first = first[np.argsort(number[first], kind="stable")]
+        sums = np.stack([np.bincount(group, row).astype(np.float64) for row in self.sums])
+        first = np.flatnonzero(~same)
         return replace(self, ring=self.ring[first], kind=self.kind[first], sums=sums, begin=self.begin[first])
 
     def without(self, dropped: NDArray[np.bool_]) -> Sides:
         """Leave out sides; their neighbours grow together."""
         kept = ~dropped
-        # What follows a gap begins in its middle.
-        before, after = self._neighbours()
+        _, after = neighbours(self.ring)
         begin = self.begin.copy()
-        gap = np.flatnonzero(dropped)
+        gap = np.flatnonzero(dropped)  # what follows it begins in its middle
         begin[after[gap]] = (self.begin[gap] + self.begin[after[gap]]) / 2
         return replace(
             self, ring=self.ring[kept], kind=self.kind[kept], sums=self.sums[:, kept], begin=begin[kept]
@@ -132,12 +127,8 @@ class Sides:
 
     def corners(self, angles: Floats) -> Floats:
         """Return where each side meets the one before, as an array of shape (sides, 2)."""
-        _, x, y, xx, xy, yy = spread(self.sums)
-        free, _ = best_line(xx, xy, yy)
-        angle = np.where(self.kind < 0, free, angles[self.ring, self.kind]) if angles.shape[1] else free
-        cosine, sine = np.cos(angle), np.sin(angle)
-        offset = y * cosine - x * sine  # of the line: y cos - x sin = offset
-        before, _ = self._neighbours()
+        cosine, sine, offset = self._lines(angles)
+        before, _ = neighbours(self.ring)
         cross = cosine[before] * sine - sine[before] * cosine
         flat = np.abs(cross) < PARALLEL
         safe = np.where(flat, 1, cross)
@@ -149,7 +140,22 @@ class Sides:
         away_before = by * cosine[before] - bx * sine[before] - offset[before]
         mx = bx + (away * sine + away_before * sine[before]) / 2
         my = by - (away * cosine + away_before * cosine[before]) / 2
-        return np.stack([np.where(flat, mx, px), np.where(flat, my, py)], axis=1)
+        xy = np.stack([np.where(flat, mx, px), np.where(flat, my, py)], axis=1)
+        return xy if self.closed else np.concatenate([self.beside(self.begin[:1], angles, 0), xy[1:]])
+
+    def beside(self, points: Floats, angles: Floats, side: int) -> Floats:
+        """Return the points of a side's line that are nearest to given points."""
+        cosine, sine, offset = (value[side] for value in self._lines(angles))
+        away = points[:, 1] * cosine - points[:, 0] * sine - offset
+        return np.asarray(points + away[:, None] * np.array([sine, -cosine]), np.float64)
+
+    def _lines(self, angles: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return cosine, sine and offset of each side's line: y cos - x sin = offset."""
+        _, x, y, xx, xy, yy = spread(self.sums)
+        free, _ = best_line(xx, xy, yy)
+        angle = np.where(self.kind < 0, free, angles[self.ring, self.kind]) if angles.shape[1] else free
+        cosine, sine = np.cos(angle), np.sin(angle)
+        return cosine, sine, y * cosine - x * sine
 
     def meet(self, angles: Floats, *, min_edge: float) -> Outlines:
         """Cut neighbouring sides with each other, and leave out those that are too short.
@@ -164,23 +170,18 @@ class Sides:
         -------
         Outlines
         """
-        sides = self
+        sides, xy = self, self.corners(angles)
         for _ in range(ROUNDS):
-            if not len(sides.ring):
-                break
-            xy = sides.corners(angles)
-            bad = sides._faults(xy, min_edge)
-            worst = sides._one_a_ring(bad)
+            worst = sides._one_a_ring(sides._faults(xy, min_edge))
             if not worst.any():
                 break
             sides = sides.without(worst)
-        else:
             xy = sides.corners(angles)
         return sides._outlines(xy, min_edge)
 
     def _faults(self, xy: Floats, min_edge: float) -> Floats:
         """Return how bad each side is: 0 for a good one."""
-        before, after = self._neighbours()
+        before, after = neighbours(self.ring)
         step = xy[after] - xy
         length = np.hypot(*step.T)
         wanted = self.begin[after] - self.begin

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["Chains", "Floats", "Indices", "best_line", "error_along", "first_of_runs", "spread"]
+__all__ = ["Chains", "Floats", "Indices", "best_line", "error_along", "first_of_runs", "neighbours", "spread"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -135,9 +135,19 @@ def best_line(xx: Floats, xy: Floats, yy: Floats) -> tuple[Floats, Floats]:
 def error_along(xx: Floats, xy: Floats, yy: Floats, angle: Floats) -> Floats:
     """Return the squared error of the line through the centre at a given angle."""
     cosine, sine = np.cos(angle), np.sin(angle)
-    return np.maximum(xx * sine**2 - 2 * xy * sine * cosine + yy * cosine**2, 0)
+    return np.asarray(np.maximum(xx * sine**2 - 2 * xy * sine * cosine + yy * cosine**2, 0), np.float64)
 
 
 def first_of_runs(group: Indices) -> Indices:
     """Return where each run of equal values begins."""
     return np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(group) else np.zeros(0, np.int64)
+
+
+def neighbours(ring: Indices) -> tuple[Indices, Indices]:
+    """Return the position before and after each of the things on rings, which lie ring after ring."""
+    begins = first_of_runs(ring)
+    ends = np.append(begins[1:], len(ring)) - 1
+    before, after = np.arange(len(ring)) - 1, np.arange(len(ring)) + 1
+    if len(ring):
+        before[begins], after[ends] = ends, begins
+    return before, after

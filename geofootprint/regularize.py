@@ -7,7 +7,6 @@ circle is decided by description length: a simpler outline wins unless the point
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.corners import Outlines, Sides
-from geofootprint.curves import NAMES, PARAMETERS, RingShape, draw_curve, fit_curves, measure_rings
-from geofootprint.directions import align, find_directions
-from geofootprint.lines import Chains, Floats, Indices, first_of_runs
-from geofootprint.spans import CORRELATION, Nodes, Paths, Walls, cut_into_walls
+from geofootprint.corners import Sides
+from geofootprint.curves import NAMES, PARAMETERS, RingShape, draw_curve, fit_curves
+from geofootprint.directions import Directions, align, find_directions
+from geofootprint.guard import find_faults, simple_polygon
+from geofootprint.lines import Chains, Floats, Indices, first_of_runs, neighbours
+from geofootprint.nearness import Ruler
+from geofootprint.noise import NODES, begin_far_out, estimate_noise
+from geofootprint.spans import CORRELATION, REACH, Nodes, Walls, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
 
@@ -31,17 +33,8 @@ the ring with fewer vertices, where no fit holds."""
 MIN_EDGE = 2.0
 """Shortest edge, in units of the samples (pixels)."""
 
-TOLERANCE = 0.6
-"""Of the simplified ring, in the same units."""
-
-NODES = 0.5
-"""Tolerance of the nodes at which walls may meet."""
-
-LEVELS = (0.15, 0.3, 0.5, 0.8, 1.2, 1.8)
-"""Standard deviations of the boundary that are tried, in samples."""
-
-PRIOR = (0.7, 0.5)
-"""Median and logarithmic spread of what they are before the boundary is seen."""
+AREA_SLACK = 1.05
+"""Times the shortest edge that an outline has before it is scaled to its area."""
 
 TRIES = 3
 """Times that a polygon is fitted, until its outline is near its boundary."""
@@ -99,13 +92,18 @@ def regularize_polygons(
     Regularized
         As many polygons as were given: where no fit holds, the simplified ring.
     """
-    size = np.cumsum(shapely.get_num_coordinates(polygons))
+    polygons = shapely.force_2d(polygons)
+    result, methods = polygons.copy(), np.full(len(polygons), "simplified", object)
+    sound = np.flatnonzero(shapely.area(polygons) > 0)
+    size = np.cumsum(shapely.get_num_coordinates(polygons[sound]))
     cuts = np.searchsorted(size, np.arange(BATCH, size[-1] if len(size) else 0, BATCH))
-    parts = [_regularize(part, min_edge, noise) for part in np.split(polygons, cuts) if len(part)]
-    result = np.concatenate([np.zeros(0, object), *(part.polygons for part in parts)])
-    methods = np.concatenate([np.zeros(0, object), *(part.methods for part in parts)])
+    shortest = min_edge * (AREA_SLACK if outline == "area" else 1)
+    for own in np.split(sound, cuts):
+        if len(own):
+            part = _regularize(polygons[own], shortest, noise)
+            result[own], methods[own] = part.polygons, part.methods
     if outline == "area":
-        result = _restore_area(result, polygons)
+        result[sound] = _restore_area(result[sound], polygons[sound], min_edge)
     return Regularized(result, methods)
 
 
@@ -115,16 +113,17 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) ->
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
     best = _Fit.nothing(len(local))
-    left, sigma = np.arange(len(polygons)), np.tile(LEVELS if noise is None else [noise], (len(polygons), 1))
+    sigma = estimate_noise(local, owner) if noise is None else np.full(len(polygons), noise)
+    left = np.arange(len(polygons))
     for _ in range(TRIES):
         own = np.flatnonzero(np.isin(owner, left))
-        fit, sigma = _fit(local[own], np.searchsorted(left, owner[own]), sigma, min_edge)
+        fit = _fit(local[own], np.searchsorted(left, owner[own]), sigma, min_edge)
         best.improve(own, fit)
         strays = np.isin(left, owner[best.excess > 1])
         if not strays.any():
             break
         left, sigma = left[strays], LESS * sigma[strays]
-    return _assemble(best, owner, local, origin)
+    return _assemble(best, owner, polygons, origin, min_edge)
 
 
 @dataclass(frozen=True)
@@ -157,106 +156,29 @@ class _Fit:
         )
 
 
-def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> tuple[_Fit, Floats]:
-    """Fit outlines to rings; also return each polygon's noise, of shape (polygons, 1)."""
-    chains, shape = _begin_far_out(Chains.of(local))
+def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) -> _Fit:
+    """Fit outlines to rings; `owner` is the polygon of each and `noise` that of the polygons."""
+    chains, shape = begin_far_out(Chains.of(local))
+    sigma = noise[owner]
     nodes = Nodes(*chains.simplified(NODES))
-    paths = cut_into_walls(chains, nodes, np.zeros((len(local), 0)), noise[owner], min_edge=min_edge)
-    level = _choose_level(paths, chains, owner, noise)
-    walls = paths.walls(level[owner])
-    directions = find_directions(chains, walls, owner, np.take_along_axis(noise, level[:, None], axis=1)[:, 0])
-    chains, nodes = _begin_at_corner(chains, walls, nodes)
-    paths = cut_into_walls(chains, nodes, directions.angles[owner], noise[owner], min_edge=min_edge)
-    level = _choose_level(paths, chains, owner, noise)
-    sigma = np.take_along_axis(noise, level[:, None], axis=1)
-    walls = paths.walls(level[owner])
+    walls = cut_into_walls(chains, nodes, np.zeros((len(local), 0)), sigma, min_edge=min_edge)
+    directions = find_directions(chains, walls, owner, noise)
+    chains, nodes = _begin_at_corner(chains, walls, _thinned(nodes, walls, len(local)))
+    walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
-    ruler = _Ruler(local, chains.xy[nodes.sample], nodes.chain, LIMIT[0] + LIMIT[1] * sigma[owner, 0])
-    fit = _Fit(outlines.rings(), outlines.methods(), np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf))
-    _prefer_curves(fit, chains, shape, walls.energy, sigma[owner, 0], ruler, min_edge)
-    return fit, sigma
-
-
-@dataclass(frozen=True)
-class _Ruler:
-    """Measures how far outlines and boundaries are apart.
-
-    Parameters
-    ----------
-    local : array of shapely.LinearRing
-        Boundaries.
-    nodes : float array of shape (n, 2)
-        Points of the boundaries that stand out.
-    ring : int array of shape (n,)
-        Boundary of each.
-    limit : float array of shape (rings,)
-        How far is allowed.
-    """
-
-    local: NDArray[Any]
-    nodes: Floats
-    ring: Indices
-    limit: Floats
-
-    def excess(self, xy: Floats, ring: Indices) -> Floats:
-        """Return the greatest distance between each boundary and its outline, over what is allowed.
-
-        A corner may be farther out the sharper it is, since blur takes the more from it.
-        """
-        worst = np.zeros(len(self.local))
-        if not len(xy):
-            return worst
-        away = shapely.distance(shapely.points(xy), self.local[ring]) / self.limit[ring]
-        np.maximum.at(worst, ring, away * np.minimum(_half_sine(xy, ring) / math.sin(math.pi / 4), 1))
-        numbers, index = np.unique(ring, return_inverse=True)
-        size = np.bincount(index)
-        drawn = np.full(len(self.local), None, object)
-        whole = size >= 3
-        drawn[numbers[whole]] = shapely.linearrings(xy[whole[index]], indices=np.repeat(np.arange(whole.sum()), size[whole]))
-        own = ~shapely.is_missing(drawn)[self.ring]
-        own[own] = ~shapely.is_missing(drawn[self.ring[own]])
-        away = shapely.distance(shapely.points(self.nodes[own]), drawn[self.ring[own]]) / self.limit[self.ring[own]]
-        np.maximum.at(worst, self.ring[own], away)
-        return worst
-
-
-def _half_sine(xy: Floats, ring: Indices) -> Floats:
-    """Return the sine of half the angle at each corner of rings."""
-    begins = first_of_runs(ring)
-    ends = np.append(begins[1:], len(ring)) - 1
-    before, after = np.arange(len(ring)) - 1, np.arange(len(ring)) + 1
-    before[begins], after[ends] = ends, begins
-    back, ahead = xy[before] - xy, xy[after] - xy
-    lengths = np.maximum(np.hypot(*back.T) * np.hypot(*ahead.T), 1e-12)
-    return np.sqrt(np.clip((1 - (back * ahead).sum(axis=1) / lengths) / 2, 0, 1))
-
-
-def _choose_level(paths: Paths, chains: Chains, owner: Indices, noise: Floats) -> Indices:
-    """Return the level of noise of each polygon under which it is described most briefly."""
-    energy = np.zeros_like(noise)
-    np.add.at(energy, owner, paths.energy)
-    length = np.bincount(owner, chains.along[chains.ends], len(noise))
-    prior = (np.log(noise / PRIOR[0]) / PRIOR[1]) ** 2 / 2
-    total = energy + length[:, None] / CORRELATION * np.log(noise) + prior
-    return np.asarray(total.argmin(axis=1), np.int64)
-
-
-def _begin_far_out(chains: Chains) -> tuple[Chains, Any]:
-    """Let each ring begin at the sample farthest from its centre, which is a corner if anything is."""
-    shape = measure_rings(chains)
-    ring = np.repeat(np.arange(len(chains.starts)), chains.ends - chains.starts + 1)
-    far = ((chains.xy - shape.centre[ring]) ** 2).sum(axis=1)
-    order = np.lexsort((np.arange(len(far)), -far, ring))
-    return chains.turned(order[chains.starts]), shape
+    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, LIMIT[0] + LIMIT[1] * sigma)
+    excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
+    fit = _Fit(outlines.rings(), outlines.methods(), excess)
+    _prefer_curves(fit, chains, shape, walls.energy, sigma, ruler, min_edge)
+    return fit
 
 
 def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains, Nodes]:
     """Let each ring begin where its walls turn most, and take its nodes along."""
     step = chains.xy[walls.last] - chains.xy[walls.first]
     runs = first_of_runs(walls.chain)
-    before = np.arange(len(step)) - 1
-    before[runs] = np.append(runs[1:], len(step)) - 1
+    before, _ = neighbours(walls.chain)
     length = np.hypot(*step.T)
     cross = np.abs(step[before, 0] * step[:, 1] - step[before, 1] * step[:, 0])
     turn = cross / np.maximum(np.maximum(length, length[before]), 1e-9)
@@ -266,6 +188,13 @@ def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains
     size = chains.ends - chains.starts
     place, chain = _with_ends((nodes.sample - start[nodes.chain]) % size[nodes.chain], nodes.chain, size)
     return chains.turned(start), Nodes(chains.starts[chain] + place, chain)
+
+
+def _thinned(nodes: Nodes, walls: Walls, rings: int) -> Nodes:
+    """Of rings with many more nodes than a wall can run past, leave those at which walls met."""
+    many = np.bincount(nodes.chain, minlength=rings) > 3 * REACH
+    kept = ~many[nodes.chain] | np.isin(nodes.sample, walls.first)
+    return Nodes(nodes.sample[kept], nodes.chain[kept])
 
 
 def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, Indices]:
@@ -280,7 +209,7 @@ def _with_ends(place: Indices, chain: Indices, size: Indices) -> tuple[Indices, 
 
 
 def _prefer_curves(
-    fit: _Fit, chains: Chains, shape: RingShape, energy: Floats, noise: Floats, ruler: _Ruler, min_edge: float
+    fit: _Fit, chains: Chains, shape: RingShape, energy: Floats, noise: Floats, ruler: Ruler, min_edge: float
 ) -> None:
     """Put a curve in the place of walls where it describes a ring more briefly."""
     curves = fit_curves(chains, shape)
@@ -290,43 +219,36 @@ def _prefer_curves(
     best = cost.argmin(axis=1)
     drawn = [draw_curve(curves, row, int(column), min_edge=min_edge) for row, column in enumerate(best)]
     excess = ruler.excess(np.concatenate(drawn), np.repeat(curves.ring, [len(points) for points in drawn]))[curves.ring]
-    limit = np.where(fit.excess > 1, np.inf, energy)[curves.ring]
-    for row in np.flatnonzero((cost.min(axis=1) < limit) & (excess <= 1)):
+    for row in np.flatnonzero((cost.min(axis=1) < energy[curves.ring]) & (excess <= 1)):
         ring, name = curves.ring[row], NAMES[best[row]]
         fit.rings[ring], fit.excess[ring] = drawn[row], excess[row]
         fit.kinds[ring] = name if name in METHODS else "angles"
 
 
-def _assemble(fit: _Fit, owner: Indices, local: NDArray[Any], origin: Floats) -> Regularized:
-    """Put the rings of each polygon together; what does not hold is simplified."""
-    rings, kinds = fit.rings, fit.kinds
-    for i in np.flatnonzero(fit.excess > SOFT):
-        rings[i] = shapely.get_coordinates(shapely.simplify(local[i], TOLERANCE))[:-1]
-        kinds[i] = "simplified"
-    sizes = [len(points) for points in rings]
+def _assemble(fit: _Fit, owner: Indices, polygons: NDArray[Any], origin: Floats, min_edge: float) -> Regularized:
+    """Put the rings of each polygon together; a polygon of which one ring does not hold is simplified."""
+    kept = fit.excess <= SOFT
+    whole = np.bincount(owner, ~kept, len(polygons)) == 0
+    own = whole[owner]
+    sizes = [len(points) for points in fit.rings[own]]
     ring = np.repeat(np.arange(len(sizes)), sizes)
-    xy = np.concatenate(list(rings))
-    closed = shapely.linearrings(xy + origin[owner[ring]], indices=ring)
-    polygons = shapely.polygons(closed, indices=owner)
-    shells = first_of_runs(owner)
-    methods = np.array(kinds, object)[shells]
-    single = np.bincount(owner) == 1
-    methods[(methods == "rectangle") & ~single] = "right_angles"
-    for i in np.flatnonzero(~shapely.is_valid(polygons)):
-        own = np.flatnonzero(owner == i)
-        parts = shapely.transform(shapely.simplify(local[own], TOLERANCE), lambda xy, i=i: xy + origin[i])
-        polygons[i] = shapely.Polygon(parts[0], list(parts[1:]))
-        methods[i] = "simplified"
-    return Regularized(polygons, methods)
+    xy = np.concatenate([np.zeros((0, 2)), *fit.rings[own]]) + origin[owner[own][ring]]
+    result = np.full(len(polygons), shapely.Polygon(), object)
+    result[whole] = shapely.polygons(shapely.linearrings(xy, indices=ring), indices=np.unique(owner[own], return_inverse=True)[1])
+    methods = fit.kinds[first_of_runs(owner)].copy()
+    methods[(methods == "rectangle") & (np.bincount(owner) > 1)] = "right_angles"
+    for i in np.flatnonzero(find_faults(result, min_edge)):
+        result[i], methods[i] = simple_polygon(polygons[i], min_edge), "simplified"
+    return Regularized(result, methods)
 
 
-def _restore_area(polygons: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Scale each polygon about its centroid to the area of another."""
+def _restore_area(polygons: NDArray[Any], like: NDArray[Any], min_edge: float) -> NDArray[Any]:
+    """Scale each polygon about its centroid to the area of another, where its edges stay long enough."""
     factor = np.sqrt(shapely.area(like) / np.maximum(shapely.area(polygons), 1e-12))
     centre = shapely.get_coordinates(shapely.centroid(polygons))
     xy, index = shapely.get_coordinates(polygons, return_index=True)
-    scaled = (xy - centre[index]) * factor[index, None] + centre[index]
-    return np.asarray(shapely.set_coordinates(polygons.copy(), scaled), object)
+    scaled = shapely.set_coordinates(polygons.copy(), (xy - centre[index]) * factor[index, None] + centre[index])
+    return np.where(find_faults(scaled, min_edge), polygons, scaled)
 
 
 def fit_chain(
@@ -348,5 +270,20 @@ def fit_chain(
     float array of shape (m, 2)
         Corners, m >= 2; both ends lie on the fitted walls, beside the first and last point.
     """
-    line = shapely.simplify(shapely.LineString(points), tolerance, preserve_topology=False)
-    return np.asarray(shapely.get_coordinates(line), np.float64)
+    origin = np.floor(points[0])
+    points = np.asarray(points, np.float64) - origin
+    line = shapely.LineString(points)
+    chains = Chains.of(np.array([line]))
+    nodes = Nodes(*chains.simplified(NODES))
+    angles = Directions.of(directions).angles
+    limit = LIMIT[0] + LIMIT[1] * tolerance
+    for _ in range(2 * TRIES):
+        walls = cut_into_walls(chains, nodes, angles, np.array([tolerance]), min_edge=2 * MIN_EDGE)
+        sides = Sides.of(chains, walls, closed=False)
+        xy = sides.corners(angles)
+        xy = np.where((shapely.distance(shapely.points(xy), line) > limit)[:, None], sides.begin, xy)
+        xy = np.concatenate([xy, sides.beside(points[-1:], angles, -1)])
+        if shapely.distance(shapely.points(chains.xy[nodes.sample]), shapely.LineString(xy)).max() <= limit:
+            break
+        tolerance *= LESS
+    return np.asarray(xy + origin, np.float64)

@@ -2,7 +2,7 @@
 
 Every stretch between two nodes may be a wall, along one of the building's directions or free. It costs its squared error
 in units of the noise, and a price for the numbers that describe it (Rissanen 1978). The cheapest sequence of walls is a
-shortest path (Perez and Vidal 1994), found for all chains and several levels of noise at once.
+shortest path (Perez and Vidal 1994), found for all chains at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geofootprint.lines import Chains, Floats, Indices, best_line, error_along, spread
 
-__all__ = ["CORRELATION", "PRICES", "Nodes", "Paths", "Prices", "Walls", "cut_into_walls", "trim"]
+__all__ = ["CORRELATION", "PRICES", "REACH", "Nodes", "Prices", "Walls", "cheapest_walls", "cut_into_walls", "trim", "wall_errors"]
 
 CORRELATION = 10.0
 """Length, in samples, over which the noise of a boundary says one thing only."""
@@ -22,6 +22,8 @@ CORRELATION = 10.0
 TRIM = 2.0
 """Samples at both ends of a wall that do not count: blur rounds corners."""
 
+SMOOTH = 30.0
+POW = 1
 REACH = 24
 """Nodes that a wall may run past; longer walls are put together in a second round."""
 
@@ -50,11 +52,11 @@ class Prices:
     def of(self, kinds: int, noise: Floats) -> Floats:
         """Return the price of each kind of wall at each noise, the more the finer its numbers have to be told.
 
-        The shape is (chains, levels, kinds + 1).
+        The shape is (chains, kinds + 1).
         """
         price = np.array([self.main] * (kinds - 2) + [self.diagonal] * min(2, kinds) + [self.free])
         numbers = np.array([1.0] * kinds + [2.0])
-        return np.asarray(price - G * numbers * np.log(noise / 0.6)[:, :, None], np.float64)
+        return np.asarray(price - G * numbers * np.log(noise / 0.6)[:, None], np.float64)
 
 
 PRICES = Prices()
@@ -110,49 +112,9 @@ class Nodes:
         return np.searchsorted(self.chain, np.arange(chains))
 
 
-@dataclass(frozen=True)
-class Paths:
-    """The cheapest ways through all chains, one for each level of noise.
-
-    Parameters
-    ----------
-    nodes : Nodes
-    energy : float array of shape (chains, levels)
-        Description length.
-    kind, back, came : int arrays
-        How to walk back: last kind of shape (chains, levels); wall's length in nodes and kind before, of shape
-        (nodes, levels, kinds).
-    """
-
-    nodes: Nodes
-    energy: Floats
-    kind: Indices
-    back: Indices
-    came: Indices
-
-    def walls(self, level: Indices) -> Walls:
-        """Return the walls of each chain at one level of noise."""
-        starts = self.nodes.starts(len(level))
-        node = np.append(starts[1:], len(self.nodes.sample)) - 1
-        chain = np.flatnonzero(node > starts)
-        node, kind, level_ = node[chain], self.kind[chain, level[chain]], level[chain]
-        found: list[NDArray[np.int64]] = []
-        while len(chain):
-            first = node - self.back[node, level_, kind]
-            found.append(np.stack([chain, first, node, kind]))
-            kind = self.came[first, level_, kind]
-            open_ = first > starts[chain]
-            chain, node, kind, level_ = chain[open_], first[open_], kind[open_], level_[open_]
-        walls = np.concatenate([np.zeros((4, 0), np.int64), *found[::-1]], axis=1)
-        chain, first, last, kind = walls[:, np.argsort(walls[0], kind="stable")]
-        kind = np.where(kind == self.back.shape[2] - 1, -1, kind)
-        energy = self.energy[np.arange(len(level)), level]
-        return Walls(chain, self.nodes.sample[first], self.nodes.sample[last], kind, energy)
-
-
 def cut_into_walls(
     chains: Chains, nodes: Nodes, angles: Floats, noise: Floats, *, min_edge: float, prices: Prices = PRICES
-) -> Paths:
+) -> Walls:
     """Cut each chain at some of its nodes so that the description length is least.
 
     Parameters
@@ -162,33 +124,41 @@ def cut_into_walls(
     angles : float array of shape (chains, n)
         Directions in radians that walls of a chain may have: pairs of main directions, the last pair diagonal; NaN where
         there are fewer.
-    noise : float array of shape (chains, levels)
-        Standard deviation of the boundary: several to choose from.
+    noise : float array of shape (chains,)
+        Standard deviation of the boundary.
     min_edge : float
         Shortest wall.
     prices : Prices
 
     Returns
     -------
-    Paths
+    Walls
+    """
+    return cheapest_walls(nodes, wall_errors(chains, nodes, angles, min_edge=min_edge), noise, prices=prices)
+
+
+def cheapest_walls(nodes: Nodes, errors: Floats, noise: Floats, *, prices: Prices = PRICES) -> Walls:
+    """Do the second part of `cut_into_walls`, for errors from `wall_errors`."""
+    starts = nodes.starts(len(noise))
+    counts = np.diff(np.append(starts, len(nodes.sample)))
+    kinds = errors.shape[2] - 1
+    energy = errors / (2 * CORRELATION * noise[nodes.chain] ** 2)[:, None, None]
+    energy += prices.of(kinds, noise)[nodes.chain][:, None]
+    order = np.argsort(-counts, kind="stable")
+    total, back, came = _forward(energy, starts[order], counts[order])
+    chain, first, last, kind = _backward(total, back, came, starts, counts)
+    kind = np.where(kind == kinds, -1, kind)
+    return Walls(chain, nodes.sample[first], nodes.sample[last], kind, total[starts + counts - 1].min(axis=1))
+
+
+def wall_errors(chains: Chains, nodes: Nodes, angles: Floats, *, min_edge: float) -> Floats:
+    """Return the squared error of the wall of each kind that ends at a node and began 1, 2, ... nodes before.
+
+    Parameters are as of `cut_into_walls`; the shape is (nodes, reach, kinds), and the last kind is free.
     """
     starts = nodes.starts(len(chains.starts))
     counts = np.diff(np.append(starts, len(nodes.sample)))
-    errors = _errors(chains, nodes, starts, angles, int(min(REACH, max(counts.max() - 1, 1))), min_edge)
-    order = np.argsort(-counts, kind="stable")
-    scale = 1 / (2 * CORRELATION * noise**2)
-    total, back, came = _forward(errors, prices.of(angles.shape[1], noise)[order], starts[order], counts[order], scale[order])
-    ends = total[starts + counts - 1]
-    return Paths(nodes, ends.min(axis=2), ends.argmin(axis=2), back, came)
-
-
-def _errors(
-    chains: Chains, nodes: Nodes, starts: Indices, angles: Floats, reach: int, min_edge: float
-) -> Floats:
-    """Return the squared error of the wall of each kind that ends at a node and began 1, 2, ... nodes before.
-
-    The shape is (nodes, reach, kinds).
-    """
+    reach = int(min(REACH, max(counts.max() - 1, 1)))
     number = np.arange(len(nodes.sample))
     before = number[:, None] - np.arange(1, reach + 1)
     exists = before >= starts[nodes.chain][:, None]
@@ -198,7 +168,7 @@ def _errors(
     length, _, _, xx, xy, yy = spread(chains.between(first, np.maximum(last, first)))
     whole = chains.along[end] - chains.along[begin]
     allowed = exists & (whole >= min_edge / 2)
-    scale = np.where(allowed, whole / length, 0)
+    scale = np.where(allowed, whole / length * (1 + (SMOOTH / np.maximum(whole, 1)) ** POW), 0)
     count = angles.shape[1]
     errors = np.empty((*begin.shape, count + 1))
     for kind in range(count):
@@ -209,30 +179,45 @@ def _errors(
     return errors
 
 
-def _forward(
-    errors: Floats, price: Floats, starts: Indices, counts: Indices, scale: Floats
-) -> tuple[Floats, Indices, Indices]:
-    """Return for each node, level and kind the least energy up to it, the wall's length in nodes, and the kind before.
+def _forward(energy: Floats, starts: Indices, counts: Indices) -> tuple[Floats, Indices, Indices]:
+    """Return for each node and kind the least energy up to it, the wall's length in nodes, and the kind before it.
 
     Chains must come longest first.
     """
-    (size, reach, kinds), levels = errors.shape, scale.shape[1]
-    total = np.full((size, levels, kinds), NEVER)
-    back = np.ones((size, levels, kinds), np.int64)
-    came = np.zeros((size, levels, kinds), np.int64)
-    ahead = np.zeros((size, levels, kinds))  # least energy before a wall of a kind that begins here
+    size, reach, kinds = energy.shape
+    total = np.full((size, kinds), NEVER)
+    back = np.ones((size, kinds), np.int64)
+    came = np.zeros((size, kinds), np.int64)
+    ahead = np.zeros((size, kinds))  # least energy before a wall of a kind that begins here
     turn = np.zeros((kinds, kinds))
     turn[np.arange(kinds - 1), np.arange(kinds - 1)] = NEVER  # parallel walls do not meet
     steps = np.arange(1, reach + 1)
     for step in range(1, int(counts.max(initial=0))):
-        active = np.searchsorted(-counts, -step)
-        node, near = starts[:active] + step, min(reach, step)
-        cost = errors[node, :near, None, :] * scale[:active, None, :, None]
-        cost += ahead[node[:, None] - steps[:near]]
+        node, near = starts[: np.searchsorted(-counts, -step)] + step, min(reach, step)
+        cost = ahead[node[:, None] - steps[:near]] + energy[node, :near]
         best = cost.argmin(axis=1)
-        total[node] = np.take_along_axis(cost, best[:, None], axis=1)[:, 0] + price[:active]
+        total[node] = np.take_along_axis(cost, best[:, None], axis=1)[:, 0]
         back[node] = best + 1
-        cost = total[node][:, :, :, None] + turn
-        came[node] = cost.argmin(axis=2)
-        ahead[node] = cost.min(axis=2)
+        cost = total[node][:, :, None] + turn
+        came[node] = cost.argmin(axis=1)
+        ahead[node] = cost.min(axis=1)
     return total, back, came
+
+
+def _backward(
+    total: Floats, back: Indices, came: Indices, starts: Indices, counts: Indices
+) -> tuple[Indices, Indices, Indices, Indices]:
+    """Return chain, first node, last node and kind of the walls on the cheapest ways."""
+    chain = np.flatnonzero(counts > 1)
+    node = (starts + counts - 1)[chain]
+    kind = total[node].argmin(axis=1)
+    found: list[NDArray[np.int64]] = []
+    while len(chain):
+        first = node - back[node, kind]
+        found.append(np.stack([chain, first, node, kind]))
+        kind = came[first, kind]
+        open_ = first > starts[chain]
+        chain, node, kind = chain[open_], first[open_], kind[open_]
+    walls = np.concatenate([np.zeros((4, 0), np.int64), *found[::-1]], axis=1)
+    chain, first, last, kind = walls[:, np.argsort(walls[0], kind="stable")]
+    return chain, first, last, kind

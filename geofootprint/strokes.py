@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, cast
 
 import numpy as np
@@ -14,17 +15,19 @@ from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs
 
-__all__ = ["OUTLINE", "PASSING", "Stroke", "find_strokes"]
+__all__ = ["Kind", "Stroke", "find_strokes"]
 
 Points = NDArray[np.float64]
 End = tuple[int, int]
 """Number of a wall, and 0 for its first point or 1 for its last."""
 
-OUTLINE = -1
-"""Node of a wall that ends on the outline of the block."""
+class Kind(Enum):
+    """What is at an end of a stroke."""
 
-PASSING = -2
-"""Node of a wall that ends where another one goes on, or that is closed."""
+    OUTLINE = "the outline of the block"
+    PASSING = "a stroke that goes on, or its own beginning"
+    MEETING = "others that end there too"
+
 
 SHORT = 4.0
 """Pixels up to which a wall between two meeting points is none: the points are one."""
@@ -45,14 +48,16 @@ class Stroke:
     points : float array of shape (n, 2)
         Of the raw walls, n >= 2; the first is the last too if it is closed.
     nodes : (int, int)
-        Numbers of the points where it begins and ends. Ends with one number meet, and none of them goes on; else
-        `OUTLINE` or `PASSING`.
+        Numbers of the points where it begins and ends.
+    kinds : (Kind, Kind)
+        What is there.
     closed : bool
         True if it goes around a building.
     """
 
     points: Points
     nodes: tuple[int, int]
+    kinds: tuple[Kind, Kind]
     closed: bool
 
 
@@ -79,14 +84,13 @@ def find_strokes(polygons: NDArray[Any]) -> list[Stroke]:
         ends[first].append((number, 0))
         ends[last].append((number, 1))
     links: dict[End, End] = {}
-    open_nodes = set()
+    kinds = dict.fromkeys(on_outline, Kind.OUTLINE)
     for node, here in ends.items():
-        pairs = {} if node in on_outline else _straight_on(walls, here)
-        links |= pairs
-        if not pairs and node not in on_outline:
-            open_nodes.add(node)
-    whole = [Stroke(wall, (PASSING, PASSING), closed=True) for wall in walls if (wall[0] == wall[-1]).all()]
-    kinds = {node: OUTLINE if node in on_outline else node if node in open_nodes else PASSING for node in ends}
+        if node not in on_outline:
+            pairs = _straight_on(walls, here)
+            links |= pairs
+            kinds[node] = Kind.PASSING if pairs else Kind.MEETING
+    whole = [Stroke(wall, (-1, -1), (Kind.PASSING, Kind.PASSING), closed=True) for wall in walls if (wall[0] == wall[-1]).all()]
     return [*_follow(walls, nodes, links, kinds), *whole]
 
 
@@ -151,7 +155,7 @@ def _direction(wall: Points, end: int) -> Points:
 
 
 def _follow(
-    walls: list[Points], nodes: Mapping[int, tuple[int, int]], links: Mapping[End, End], kinds: Mapping[int, int]
+    walls: list[Points], nodes: Mapping[int, tuple[int, int]], links: Mapping[End, End], kinds: Mapping[int, Kind]
 ) -> Iterator[Stroke]:
     """Yield chains of linked walls: first those with two ends, then rings of several walls."""
     used: set[int] = set()
@@ -161,8 +165,9 @@ def _follow(
             continue
         chain, last = _chain(walls, links, (number, end), used)
         closed = (number, end) in links
-        first, final = kinds[nodes[number][end]], kinds[nodes[last[0]][last[1]]]
-        yield Stroke(np.concatenate([chain, chain[:1]]) if closed else chain, (first, final), closed)
+        first, final = nodes[number][end], nodes[last[0]][last[1]]
+        points = np.concatenate([chain, chain[:1]]) if closed else chain
+        yield Stroke(points, (first, final), (kinds[first], kinds[final]), closed)
 
 
 def _chain(walls: list[Points], links: Mapping[End, End], begin: End, used: set[int]) -> tuple[Points, End]:

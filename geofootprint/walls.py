@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geofootprint.arcs import simplify_together
 from geofootprint.polylines import fit_chains
 from geofootprint.regularize import MIN_EDGE, regularize_polygons
-from geofootprint.strokes import OUTLINE, Stroke, find_strokes
+from geofootprint.strokes import Kind, Stroke, find_strokes
 from geofootprint.tidy import tidy
 
 __all__ = ["regularize_block"]
@@ -34,8 +34,8 @@ GRID = 2.0**-12
 REACH = 6.0
 """Pixels by which a wall is lengthened at its ends; what then hangs free is taken off again."""
 
-SHOT = 40.0
-"""Pixels that a wall may go to meet something where nothing is within `REACH`."""
+SHOT = 12.0
+"""Pixels that a wall may go on; where it meets nothing there, it also turns to what is nearest."""
 
 NEAR = 2.5
 """Pixels by which a wall may be moved to run into another one that it continues, or into a corner."""
@@ -91,6 +91,15 @@ class Segments:
         if not near.size:
             return None
         return cast("Points", self.start[near[np.argmin(distance[near] - REACH * self.inward[near])]])
+
+    def nearest(self, point: Points) -> Points:
+        """Return the corner nearest to a point if it is near, else the nearest point of all."""
+        corner = self.start[np.argmin(np.hypot(*(self.start - point).T))]
+        if math.dist(corner, point) < REACH:
+            return cast("Points", corner)
+        edge = np.argmin(self.distances(point))
+        place = np.clip((point - self.start[edge]) @ self.along[edge], 0, self.length[edge])
+        return cast("Points", self.start[edge] + place * self.along[edge])
 
     def distances(self, point: Points) -> Points:
         """Return the distances of a point from the edges."""
@@ -164,7 +173,7 @@ def _fit_walls(strokes: Sequence[Stroke], outline: Segments) -> tuple[list[Wall]
     main = outline.main_direction
     angles = np.array([_directions(stroke.points, outline, main) for stroke in opened]).reshape(-1, 6)
     fitted = fit_chains([stroke.points for stroke in opened], angles)
-    meetings = _meetings(fitted, opened)
+    meetings = _meetings(fitted, opened, outline)
     walls = [_end(points, stroke, outline, meetings) for points, stroke in zip(fitted, opened, strict=True)]
     closed = np.array([shapely.Polygon(stroke.points) for stroke in strokes if stroke.closed], object)
     rings = list(shapely.boundary(regularize_polygons(closed).polygons)) if len(closed) else []
@@ -184,14 +193,20 @@ def _directions(points: Points, outline: Segments, main: float) -> list[float]:
     return [first, first + quarter, main, main + quarter, first + quarter / 2, first + 3 * quarter / 2]
 
 
-def _meetings(fitted: Sequence[Points], strokes: Sequence[Stroke]) -> dict[int, Points]:
-    """Return the points where walls meet of which none goes on: the middle of their ends."""
+def _meetings(fitted: Sequence[Points], strokes: Sequence[Stroke], outline: Segments) -> dict[int, Points]:
+    """Return the points where walls meet of which none goes on: in the middle, or where the outline is nearest."""
     ends: dict[int, list[Points]] = defaultdict(list)
+    kinds: dict[int, Kind] = {}
     for points, stroke in zip(fitted, strokes, strict=True):
-        for end, node in zip((0, -1), stroke.nodes, strict=True):
-            if node >= 0:
-                ends[node].append(points[end])
-    return {node: np.mean(places, axis=0) for node, places in ends.items() if len(places) > 1}
+        for end, node, kind in zip((0, -1), stroke.nodes, stroke.kinds, strict=True):
+            ends[node].append(points[end])
+            kinds[node] = kind
+    found = {}
+    for node, places in ends.items():
+        if len(places) > 1 and kinds[node] is not Kind.PASSING:
+            middle = np.mean(places, axis=0)
+            found[node] = middle if kinds[node] is Kind.MEETING else outline.nearest(middle)
+    return found
 
 
 def _end(points: Points, stroke: Stroke, outline: Segments, meetings: Mapping[int, Points]) -> Wall:
@@ -199,10 +214,13 @@ def _end(points: Points, stroke: Stroke, outline: Segments, meetings: Mapping[in
 
     A straight wall that does so at one end only keeps its direction.
     """
-    places: list[Points | None] = []
-    for end, beyond, node in ((0, 1, stroke.nodes[0]), (-1, -2, stroke.nodes[1])):
-        at_corner = outline.corner_near(points[end], points[end] - points[beyond]) if node == OUTLINE else None
-        places.append(meetings.get(node) if node >= 0 else at_corner)
+    places = [meetings.get(node) for node in stroke.nodes]
+    for number, (end, beyond) in enumerate(((0, 1), (-1, -2))):
+        if places[number] is None and stroke.kinds[number] is Kind.OUTLINE:
+            corner = outline.corner_near(points[end], points[end] - points[beyond])
+            other = places[1 - number]
+            # A wall does not begin and end at one corner.
+            places[number] = None if corner is None or (other is not None and (corner == other).all()) else corner
     moved = points.copy()
     for end, place in zip((0, -1), places, strict=True):
         if place is None:
@@ -214,24 +232,36 @@ def _end(points: Points, stroke: Stroke, outline: Segments, meetings: Mapping[in
 
 
 def _lengthen(walls: Sequence[Wall], covers: NDArray[Any]) -> list[Any]:
-    """Return the walls as lines that go on to what they meet."""
-    walls = [wall for wall in walls if (wall.points[0] != wall.points[1]).any() and (wall.points[-1] != wall.points[-2]).any()]
+    """Return the walls as lines that go on to what they meet, and the shortest ways from those that miss it."""
+    walls = [wall for wall in walls if (wall.points[[0, -1]] != wall.points[[1, -2]]).any(axis=1).all()]
     if not walls:
         return []
-    lines = shapely.linestrings(np.concatenate([wall.points for wall in walls]), indices=np.repeat(np.arange(len(walls)), [len(wall.points) for wall in walls]))
-    ends = np.array([end for wall in walls for end in (wall.points[0], wall.points[-1])])
-    inner = np.array([end for wall in walls for end in (wall.points[1], wall.points[-2])])
-    held = np.array([wall.held for wall in walls]).ravel()
-    ahead = (ends - inner) / np.hypot(*(ends - inner).T)[:, None]
-    rays = shapely.linestrings(np.stack([ends + 0.01 * ahead, ends + SHOT * ahead], axis=1))
-    targets = shapely.multilinestrings([*shapely.get_rings(covers), *lines])
-    way = shapely.distance(shapely.points(ends), shapely.intersection(rays, targets))
-    way = np.where(np.isfinite(way) & (way > REACH), way + 1, REACH)
-    ends = ends + np.where(held, 0, way)[:, None] * ahead
-    return [
-        shapely.linestrings(np.concatenate([[first], wall.points[1:-1], [last]]))
-        for wall, first, last in zip(walls, ends[::2], ends[1::2], strict=True)
+    lines = np.array([shapely.linestrings(wall.points) for wall in walls], object)
+    ends = np.array([wall.points[[0, -1]] for wall in walls])
+    ahead = ends - np.array([wall.points[[1, -2]] for wall in walls])
+    ahead /= np.linalg.norm(ahead, axis=2, keepdims=True)
+    rays = shapely.linestrings(np.stack([ends + 0.01 * ahead, ends + SHOT * ahead], axis=2))
+    targets = np.concatenate([shapely.get_rings(covers), lines])
+    way = shapely.distance(shapely.points(ends), shapely.intersection(rays, shapely.multilinestrings(targets)))
+    held = np.array([wall.held for wall in walls])
+    reach = np.where(held, 0, np.fmax(way + 1, REACH))
+    goals = ends + reach[:, :, None] * ahead
+    longer = [
+        shapely.linestrings(np.concatenate([goal[:1], wall.points[1:-1], goal[1:]]))
+        for wall, goal in zip(walls, goals, strict=True)
     ]
+    missing = zip(*np.nonzero(~held & np.isnan(way)), strict=True)
+    return longer + [_shortest_way(ends[number, end], targets, len(targets) - len(walls) + number) for number, end in missing]
+
+
+def _shortest_way(end: Points, targets: NDArray[Any], own: int) -> Any:
+    """Return a line from the end of a wall to the nearest target but itself, and a bit beyond."""
+    line = shapely.shortest_line(shapely.Point(end), targets)
+    distance = shapely.length(line)
+    distance[own] = np.inf
+    nearest = shapely.get_coordinates(line[np.argmin(distance)])
+    length = max(math.dist(*nearest), 1e-9)
+    return shapely.LineString([nearest[0], nearest[1] + (nearest[1] - nearest[0]) / length])
 
 
 def _roughen(polygons: NDArray[Any]) -> NDArray[Any]:
