@@ -26,8 +26,12 @@ SIDES = {2: 6, 3: 8}
 PARAMETERS = np.array([3, 5, 4, 4])
 """Numbers that describe each."""
 
-ROUND = 0.97
-"""Area over the area of the ellipse with the same second moments, from which a ring may be round: 0.955 is a rectangle."""
+ROUND = 0.98
+"""Area over the area of the ellipse with the same second moments, from which a ring may be round: a rectangle has 0.955,
+a hexagon 0.992."""
+
+OVAL = 1.2
+"""Length over width from which a ring is no circle."""
 
 LONG = 1.1
 """Length over width from which a ring is no regular polygon."""
@@ -153,6 +157,7 @@ def fit_curves(chains: Chains, shape: RingShape) -> Curves:
         is_regular = is_wave & (axes[:, 0] < LONG * axes[:, 1])
         errors[~is_regular, column] = np.inf
         errors[is_regular, 0] = np.inf
+    errors[axes[:, 0] > OVAL * axes[:, 1], 0] = np.inf
     return Curves(ring, errors * total[:, None], shape.centre[ring], radius, axes, angle)
 
 

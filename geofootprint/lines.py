@@ -84,6 +84,11 @@ class Chains:
         clock = totals[0] + np.repeat(begin, ends - starts + 1)
         return cls(xy, starts, ends, totals[0], totals, clock)
 
+    @property
+    def closed(self) -> NDArray[np.bool_]:
+        """Say which chains are rings."""
+        return np.asarray((self.xy[self.starts] == self.xy[self.ends]).all(axis=1), np.bool_)
+
     def turned(self, first: Indices) -> Chains:
         """Return the same rings, each beginning at another sample."""
         size = self.ends - self.starts + 1

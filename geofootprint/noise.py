@@ -6,13 +6,14 @@ left after a line was fitted depends on the line's length alone, so that residua
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.curves import RingShape, measure_rings
+from geofootprint.curves import RingShape, fit_curves, measure_rings
 from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
 from geofootprint.spans import Nodes, Walls, cheapest_walls, trim, wall_errors
 
@@ -46,8 +47,12 @@ FLOOR, CEILING = 0.1, 2.5
 USUAL, TRUST = 0.6, 3.0
 """Noise where a boundary says nothing, and how many of its independent stretches weigh as much."""
 
-SPARSE = 2.5
-"""Mean edge, in samples, from which vertices are no samples: they were chosen, and there is no usual noise."""
+SPARSE, FINE = 2.5, 0.3
+"""Mean edge, in samples, from which vertices are no samples: they were chosen, and there is no usual noise; and how much
+closer such a boundary is looked at."""
+
+FOLLOWED = 1.3
+"""Times the residual of a curve that the noise is: the curve follows some of it."""
 
 
 def begin_far_out(chains: Chains) -> tuple[Chains, RingShape]:
@@ -74,20 +79,29 @@ def estimate_noise(rings: NDArray[Any], owner: Indices) -> Floats:
     float array of shape (polygons,)
         In samples.
     """
-    chains, _ = begin_far_out(Chains.of(rings))
+    chains, shape = begin_far_out(Chains.of(rings))
     nodes = Nodes(*chains.simplified(NODES))
     errors = wall_errors(chains, nodes, np.zeros((len(rings), 0)), min_edge=2)
-    walls = (cheapest_walls(nodes, errors, np.full(len(rings), level)) for level in LEVELS)
-    looks = np.stack([_shown_noise(chains, cut, owner) for cut in walls])
-    for before, look in zip(looks[:-1], looks[1:], strict=True):
+    length = np.bincount(owner, chains.along[chains.ends])
+    sparse = length > SPARSE * np.bincount(owner, shapely.get_num_coordinates(rings))
+    levels = np.array(LEVELS)[:, None] * np.where(sparse, FINE, 1)
+    looks = np.stack([_shown_noise(chains, cheapest_walls(nodes, errors, level[owner]), owner) for level in levels])
+    for before, look in pairwise(looks):
         np.minimum(look, GROWTH * before, out=look)
-    nearest = np.abs(np.log(looks[0] / np.array(LEVELS)[:, None])).argmin(axis=0)
-    shown = looks[nearest, np.arange(len(nearest))]
-    length = np.bincount(owner, chains.along[chains.ends], len(shown))
-    vertices = np.bincount(owner, shapely.get_num_coordinates(rings), len(shown))
+    nearest = np.abs(np.log(looks[0] / levels)).argmin(axis=0)
+    shown = np.minimum(looks[nearest, np.arange(len(nearest))], _noise_of_curves(chains, shape, owner))
     stretches = length / INDEPENDENT
-    weight = np.where(length > SPARSE * vertices, 1, stretches / (stretches + TRUST))
-    return np.asarray(shown**weight * USUAL ** (1 - weight), np.float64)
+    weight = np.where(sparse, 1, stretches / (stretches + TRUST))
+    return np.asarray(np.maximum(shown, FLOOR) ** weight * USUAL ** (1 - weight), np.float64)
+
+
+def _noise_of_curves(chains: Chains, shape: RingShape, owner: Indices) -> Floats:
+    """Return what each polygon's best curve shows, where it is round: walls would take the curve for noise."""
+    curves = fit_curves(chains, shape)
+    shown = np.full(owner[-1] + 1, CEILING)
+    residual = np.sqrt(curves.errors.min(axis=1, initial=np.inf) / chains.along[chains.ends][curves.ring])
+    np.minimum.at(shown, owner[curves.ring], FOLLOWED * residual)
+    return shown
 
 
 def _shown_noise(chains: Chains, walls: Walls, owner: Indices) -> Floats:
@@ -103,4 +117,4 @@ def _shown_noise(chains: Chains, walls: Walls, owner: Indices) -> Floats:
     after = np.append(before[1:], weight[-1])
     # A little less than half, so that rounding does not choose between equal halves.
     middle = np.searchsorted(weight, before + (0.5 - 1e-9) * (after - before))
-    return np.clip(shown[order][middle], FLOOR, CEILING)
+    return np.asarray(np.clip(shown[order][middle], FLOOR, CEILING), np.float64)

@@ -48,6 +48,9 @@ LESS = 0.6
 LIMIT = (2.5, 2.5)
 """Samples, and times the noise, that an outline may be from its boundary."""
 
+SLIM = 0.5
+"""Times area over length that the first of the two limits may be."""
+
 BATCH = 100_000
 """Vertices in work at once."""
 
@@ -167,7 +170,7 @@ def _fit(local: NDArray[Any], owner: Indices, noise: Floats, min_edge: float) ->
     walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
-    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, LIMIT[0] + LIMIT[1] * sigma)
+    ruler = Ruler(local, chains.xy[nodes.sample], nodes.chain, np.minimum(LIMIT[0], SLIM * shape.area / chains.along[chains.ends]) + LIMIT[1] * sigma)
     excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
     fit = _Fit(outlines.rings(), outlines.methods(), excess)
     _prefer_curves(fit, chains, shape, walls.energy, sigma, ruler, min_edge)

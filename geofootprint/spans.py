@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from geofootprint.lines import Chains, Floats, Indices, best_line, error_along, spread
 
-__all__ = ["CORRELATION", "PRICES", "REACH", "Nodes", "Prices", "Walls", "cheapest_walls", "cut_into_walls", "trim", "wall_errors"]
+__all__ = [
+    "CORRELATION",
+    "REACH",
+    "Nodes",
+    "Prices",
+    "Walls",
+    "cheapest_walls",
+    "cut_into_walls",
+    "trim",
+    "wall_errors",
+]
 
 CORRELATION = 10.0
 """Length, in samples, over which the noise of a boundary says one thing only."""
@@ -26,6 +36,9 @@ SMOOTH = 30.0
 POW = 1
 REACH = 24
 """Nodes that a wall may run past; longer walls are put together in a second round."""
+
+HALF = 0.49
+"""Share of a ring that one wall may be: less than half, since the others have to come back."""
 
 NEVER = 1e9
 """Energy of what is forbidden; finite, so that there always is a cheapest way."""
@@ -167,7 +180,8 @@ def wall_errors(chains: Chains, nodes: Nodes, angles: Floats, *, min_edge: float
     first, last = trim(chains, begin, end)
     length, _, _, xx, xy, yy = spread(chains.between(first, np.maximum(last, first)))
     whole = chains.along[end] - chains.along[begin]
-    allowed = exists & (whole >= min_edge / 2)
+    longest = np.where(chains.closed, HALF * chains.along[chains.ends], np.inf)[nodes.chain]
+    allowed = exists & (whole >= min_edge / 2) & (whole <= longest[:, None])
     scale = np.where(allowed, whole / length * (1 + (SMOOTH / np.maximum(whole, 1)) ** POW), 0)
     count = angles.shape[1]
     errors = np.empty((*begin.shape, count + 1))
