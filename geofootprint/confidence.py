@@ -37,12 +37,12 @@ LARGE = 55.0
 """Square metres from which a larger building is no surer."""
 
 COEFFICIENTS = {
-    "intercept": -15.7868,
-    "mean": 9.4155,
-    "attached": -1.8983,
-    "compactness": 2.4734,
-    "size": 1.6197,
-    "at_edge": -1.0112,
+    "intercept": -17.6847,
+    "mean": 11.0795,
+    "attached": -2.5884,
+    "compactness": 1.8439,
+    "size": 1.8851,
+    "at_edge": -1.1009,
 }
 """Weights of the regression, as scripts/fit_confidence.py fitted them to the default model."""
 

@@ -17,8 +17,8 @@ __all__ = ["fit_chains"]
 NODES = 0.5
 """Samples by which the nodes at which walls may meet are simplified."""
 
-NOISES = (0.5, 0.8, 1.2)
-"""Standard deviations, in samples, of which each chain takes the one that describes it most briefly."""
+NOISE = 0.8
+"""Standard deviation of walls between buildings, in samples: they run in steps along pixels, where a model is unsure."""
 
 SHARP = math.sin(math.radians(20))
 """Sine of the smallest angle at which walls meet in a corner; others go on into each other."""
@@ -49,8 +49,7 @@ def fit_chains(chains: Sequence[Floats], angles: Floats, *, min_edge: float = 4.
         return []
     samples = Chains.of(np.array([shapely.linestrings(chain) for chain in chains], object))
     nodes = Nodes(*samples.simplified(NODES))
-    paths = cut_into_walls(samples, nodes, angles, np.tile(NOISES, (len(chains), 1)), min_edge=min_edge)
-    walls = paths.walls(np.asarray(paths.energy.argmin(axis=1), np.int64))
+    walls = cut_into_walls(samples, nodes, angles, np.full(len(chains), NOISE), min_edge=min_edge)
     _, x, y, xx, xy, yy = spread(samples.between(*trim(samples, walls.first, walls.last)))
     free, _ = best_line(xx, xy, yy)
     angle = np.where(walls.kind < 0, free, angles[walls.chain, walls.kind])
