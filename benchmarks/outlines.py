@@ -1,153 +1,233 @@
-"""Outlines from noisy probabilities against the truth: raw pixels, Douglas and Peucker's method, sub-pixel rings, and ours.
+"""Accuracy, regularity and cost of outlines, against the usual ways and packages from PyPI in the same run.
 
-Usage: python benchmarks/outlines.py [--levels low,mid,hard] [--seeds 0,1,2] [--gsd 0.3] [--size 2048]
+Usage: python benchmarks/outlines.py [--seeds 3] [--size 2048] [--real FOLDER ...] [--markdown TABLE.md] [--picture FILE.jpg]
 
-Prints one JSON object. Every method gets the same fields of separate buildings of twelve shapes at any angle. A building's
-outline is the polygon that shares most area with it; one that a method did not find counts with an IoU of 0.
-
-- `iou`: mean intersection over union; `polis`: mean PoLiS distance in pixels (Avbelj et al. 2015), holes left out.
-- `vertices`: mean number of vertices over that of the truth, where the truth has straight walls only.
-- `bias`: mean of the area over the true area, less 1.
-- `ms`: CPU milliseconds a building from the probabilities to the polygons, on one core.
+Prints one JSON object. Each method gets the same noisy probability fields (benchmarks/fields.py), whose truth is exact: all
+shapes at three levels of noise, several ground sampling distances, and rows of attached houses. A peer that is not
+installed is reported as absent: pip install buildingregulariser geomltoolkits. With --real, the same table on real
+predictions: a FOLDER has probabilities.tif, as `geofootprint predict` makes it, truth.gpkg, and aoi.geojson where the truth is
+complete. Times are of one process's CPU, from probabilities to polygons, for a building.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio.features
 import shapely
-from affine import Affine
+from fields import LEVELS, Field, make_field, make_row
+from methods import METHODS, Scene
 from numpy.typing import NDArray
-from rasterio.crs import CRS
+from tables import write_tables
 
-from geofootprint.groups import CELL, Walk
-from geofootprint.metrics import count_vertices, polis
-from geofootprint.probabilities import ProbabilityArray
-from geofootprint.progress import SILENT
-from geofootprint.raster import Grid
-from geofootprint.regularize import regularize_polygons
-from geofootprint.rings import Rule
+from geofootprint.metrics import count_vertices, find_overlaps, match_polygons, polis
+from geofootprint.probabilities import open_probabilities
+from geofootprint.raster import windows_of
+from geofootprint.vector import parts_of, read_area, read_footprints
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.fields import LEVELS, Field, make_field
-
+GSD = 0.3
+OTHER_GSDS = (0.1, 0.2, 0.5)
+HOUSES = 8
 CURVED = ("circle", "ellipse", "apse")
-"""Shapes whose number of vertices is a matter of taste."""
+"""Shapes whose truth has as many vertices as its maker liked; they are left out of `vertex_ratio`."""
 
-MIN_SIZE = 20.0
-"""Square pixels of the smallest outline, for every method: noise makes specks."""
+CLOSE = 1.0
+"""Pixels under which a gap between two houses of a row is none that was meant."""
 
-Method = Callable[[Field], NDArray[Any]]
+WALLED = 0.9
+"""Share of a gap's outline that is along houses."""
 
-
-def pixel_edges(field: Field) -> NDArray[Any]:
-    """Outline pixels of at least a half by their edges."""
-    mask = (field.probabilities[0] > 127).astype(np.uint8)
-    shapes = rasterio.features.shapes(mask, mask=mask > 0)
-    polygons = np.array([shapely.geometry.shape(shape) for shape, _ in shapes], object)
-    return np.asarray(polygons[shapely.area(polygons) >= MIN_SIZE], object)
+Floats = NDArray[np.float64]
 
 
-def simplified(tolerance: float) -> Method:
-    """Return the method that simplifies pixel edges with a tolerance in pixels."""
-    return lambda field: np.asarray(shapely.simplify(pixel_edges(field), tolerance), object)
+def as_scene(field: Field, name: str) -> Scene:
+    """Return a field as a scene."""
+    valid = np.ones(field.probabilities.shape[1:], np.bool_)
+    return Scene(name, field.probabilities, valid, field.truth, field.kinds, field.gsd)
 
 
-def raw_rings(field: Field) -> NDArray[Any]:
-    """Return sub-pixel contour lines."""
-    probabilities = field.probabilities[:1]
-    height, width = probabilities.shape[1:]
-    grid = Grid(CRS.from_epsg(32632), Affine(field.gsd, 0, 5e5, 0, -field.gsd, 5e6), width, height)
-    rule = Rule(
-        level=127.5, peak=153, min_size=MIN_SIZE, min_hole=MIN_SIZE, min_gap=1, marker_size=20, outline="raw",
-        extent=(0, 0, width, height),
-    )
-    source = ProbabilityArray(probabilities, np.ones((height, width), np.bool_), grid)
-    groups = Walk(source, rule, block=CELL, progress=SILENT).rings()
-    return np.concatenate([np.zeros(0, object), *(group.polygons for group in groups)])
+def read_real(folder: Path) -> Scene:
+    """Read a real prediction, its truth and the area where that is complete, all in pixels."""
+    with open_probabilities(folder / "probabilities.tif") as source:
+        grid = source.grid
+        (window,) = windows_of(grid, max(grid.shape))
+        probabilities, valid = source.read(window)
+        threshold = float(source.model.get("threshold") or 0.5)
+    truth = read_footprints(folder / "truth.gpkg", crs=grid.crs).geometry.array
+    aoi = folder / "aoi.geojson"
+    a, b, c, d, e, f = (~grid.transform)[:6]
+
+    def place(xy: Floats) -> Floats:
+        return np.stack([a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f], axis=1)
+
+    area = shapely.transform(read_area(aoi, grid.crs), place) if aoi.exists() else None
+    polygons = np.asarray(shapely.transform(np.asarray(truth), place))
+    return Scene(folder.name, probabilities, valid, polygons, np.full(len(polygons), "real"), grid.gsd, threshold, area)
 
 
-def ours(outline: str) -> Method:
-    """Return the method that regularizes sub-pixel rings."""
-    return lambda field: regularize_polygons(raw_rings(field), outline=outline).polygons
+def draw_all(scene: Scene) -> dict[str, tuple[NDArray[Any], float]]:
+    """Return the outlines of each method that is here, and its seconds."""
+    drawn = {}
+    for name, method in METHODS.items():
+        if method.is_here:
+            started = time.process_time()
+            polygons = method.draw(scene)
+            drawn[name] = polygons, time.process_time() - started
+    return drawn
 
 
-METHODS: dict[str, Method] = {
-    "pixels": pixel_edges,
-    "pixels, Douglas-Peucker 1 px": simplified(1),
-    "pixels, Douglas-Peucker 2 px": simplified(2),
-    "geofootprint raw": raw_rings,
-    "geofootprint map": ours("map"),
-    "geofootprint area": ours("area"),
-}
+def measure(scene: Scene, drawn: dict[str, tuple[NDArray[Any], float]]) -> dict[str, dict[str, Any]]:
+    """Score each method's outlines of one scene."""
+    truth = scene.truth
+    if scene.area is not None:
+        truth = truth[shapely.intersects(shapely.point_on_surface(truth), scene.area)]
+    # The buildings that the raw ring finds are the same question to all methods.
+    asked = best_iou(drawn["raw"][0], truth) >= 0.5
+    return {name: score(polygons, seconds, truth, asked, scene) for name, (polygons, seconds) in drawn.items()}
 
 
-def score(polygons: NDArray[Any], field: Field) -> dict[str, float]:
-    """Compare outlines with the truth."""
-    tree = shapely.STRtree(polygons)
-    building, found = tree.query(field.truth, predicate="intersects")
-    shared = shapely.area(shapely.intersection(field.truth[building], polygons[found]))
-    order = np.lexsort((-shared, building))
-    numbers, first = np.unique(building[order], return_index=True)
-    truth, best, shared = field.truth[numbers], polygons[found[order][first]], shared[order][first]
-    area, true_area = shapely.area(best), shapely.area(truth)
-    straight = ~np.isin(field.kinds[numbers], CURVED)
+def best_iou(polygons: NDArray[Any], truth: NDArray[Any]) -> Floats:
+    """Return the largest IoU that each true building has with any outline."""
+    overlaps = find_overlaps(repaired(polygons), truth)
+    best = np.zeros(len(truth))
+    np.maximum.at(best, overlaps.truth, overlaps.iou)
+    return best
+
+
+def repaired(polygons: NDArray[Any]) -> NDArray[Any]:
+    """Return valid geometries, so that those of a method that makes others can be scored as well."""
+    return np.asarray(shapely.make_valid(polygons, method="structure", keep_collapsed=False))
+
+
+def score(
+    polygons: NDArray[Any], seconds: float, truth: NDArray[Any], asked: NDArray[np.bool_], scene: Scene
+) -> dict[str, Any]:
+    """Return all figures of one method on one scene, lengths in pixels."""
+    found = parts_of(repaired(polygons))
+    pairs = match_polygons(find_overlaps(found, truth))
+    ours, theirs = found[pairs.predicted], truth[pairs.truth]
+    ratio = (count_vertices(ours) / count_vertices(theirs))[~np.isin(scene.kinds[pairs.truth], CURVED)]
+    bias = shapely.area(ours) / shapely.area(theirs) - 1
+    iou = best_iou(polygons, truth)
     return {
-        "iou": float((shared / (area + true_area - shared)).sum() / len(field.truth)),
-        "polis": float(polis(best, truth).mean()),
-        "vertices": float((count_vertices(best) / count_vertices(truth))[straight].mean()),
-        "bias": float((area / true_area).mean() - 1),
-        "valid": float(shapely.is_valid(polygons).mean()),
+        "outlines": len(polygons),
+        "asked": int(asked.sum()),
+        "pairs": len(pairs.iou),
+        "iou": mean(iou[asked]),
+        "polis_px": mean(polis(ours, theirs)),
+        "vertex_ratio": mean(ratio),
+        "area_bias": mean(bias),
+        "valid": mean(shapely.is_valid(polygons)),
+        "overlap_m2": overlap(found) * scene.gsd**2,
+        "ms_per_building": 1000 * seconds / max(1, len(polygons)),
+        "iou_of_kind": {str(kind): mean(iou[scene.kinds == kind]) for kind in np.unique(scene.kinds)}
+        if len(scene.kinds) == len(truth) else {},
     }
 
 
-def measure(method: Method, field: Field) -> dict[str, float]:
-    """Return scores and time of a method on a field."""
-    start = time.process_time()
-    polygons = method(field)
-    seconds = time.process_time() - start
-    return {**score(polygons, field), "ms": 1000 * seconds / len(field.truth)}
+def mean(values: Any) -> float | None:
+    """Return the mean, None of nothing."""
+    return float(np.mean(values)) if len(values) else None
 
 
-def run(levels: list[str], seeds: list[int], size: int, gsd: float) -> dict[str, Any]:
-    """Measure every method on every field."""
-    for method in METHODS.values():  # what is loaded or compiled once is no cost of a building
-        method(make_field(LEVELS["low"], size=300, gsd=0.3))
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    buildings = 0
-    for level in levels:
-        fields = [make_field(LEVELS[level], seed=seed, size=size, gsd=gsd) for seed in seeds]
-        buildings = len(fields[0].truth)
-        table[level] = {}
-        for name, method in METHODS.items():
-            runs = [measure(method, field) for field in fields]
-            table[level][name] = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]}
-            table[level][name]["iou_sd"] = round(float(np.std([run["iou"] for run in runs])), 4)
+def overlap(polygons: NDArray[Any]) -> float:
+    """Return the area that pairs of polygons share, summed."""
+    first, second = shapely.STRtree(polygons).query(polygons)
+    pairs = first < second
+    return float(shapely.area(shapely.intersection(polygons[first[pairs]], polygons[second[pairs]])).sum())
+
+
+def gaps(polygons: NDArray[Any]) -> float:
+    """Return the area between polygons that is narrower than `CLOSE` and walled in by them."""
+    union = shapely.union_all(polygons)
+    options = {"join_style": "mitre", "mitre_limit": 10.0}
+    closed = shapely.buffer(shapely.buffer(union, CLOSE / 2, **options), -CLOSE / 2, **options)
+    slivers = shapely.get_parts(shapely.difference(closed, union))
+    # A notch in a facade is open on one side.
+    along = shapely.length(shapely.intersection(shapely.boundary(slivers), shapely.buffer(union, 1e-6)))
+    return float(shapely.area(slivers)[along > WALLED * shapely.length(slivers)].sum())
+
+
+def measure_row(seed: int, level: str) -> dict[str, dict[str, Any]]:
+    """Score each method's outlines of one row of houses."""
+    scene = as_scene(make_row(LEVELS[level], seed=seed, houses=HOUSES, gsd=GSD), f"row {level} {seed}")
+    figures = {}
+    for name, (polygons, _) in draw_all(scene).items():
+        found = parts_of(repaired(polygons))
+        figures[name] = {
+            "outlines": len(found),
+            "right_count": len(found) == HOUSES,
+            "overlap_m2": overlap(found) * GSD**2,
+            "gap_m2": gaps(found) * GSD**2,
+            "iou": mean(best_iou(polygons, scene.truth)),
+        }
+    return figures
+
+
+def average(runs: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return the mean over runs of each method's figures; counts and areas of overlaps are summed."""
+    return {name: _average([run[name] for run in runs if name in run]) for name in runs[0]}
+
+
+def _average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    summed = ("outlines", "asked", "pairs", "overlap_m2", "gap_m2", "right_count")
+    made: dict[str, Any] = {}
+    for key, value in rows[0].items():
+        if isinstance(value, dict):
+            made[key] = _average([row[key] for row in rows])
+        else:
+            values = [row[key] for row in rows if row.get(key) is not None]
+            made[key] = round(float(np.sum(values) if key in summed else np.mean(values)), 9) if values else None
+    return made
+
+
+def run(seeds: int, size: int, real: Iterable[Path]) -> dict[str, Any]:
+    """Measure everything."""
+    levels: dict[str, Any] = {}
+    for level in LEVELS:
+        fields = (make_field(LEVELS[level], seed=seed, size=size, gsd=GSD) for seed in range(seeds))
+        levels[level] = average([measure(scene, draw_all(scene)) for scene in (as_scene(f, level) for f in fields)])
+    distances = {}
+    for gsd in OTHER_GSDS:
+        scene = as_scene(make_field(LEVELS["mid"], seed=0, size=size, gsd=gsd), f"{gsd} m")
+        distances[str(gsd)] = measure(scene, draw_all(scene))
+    rows = {level: average([measure_row(seed, level) for seed in range(max(3, seeds))]) for level in LEVELS}
+    predictions = {}
+    for folder in real:
+        scene = read_real(folder)
+        predictions[scene.name] = measure(scene, draw_all(scene))
     return {
-        "claim": "regular outlines are nearer to the truth than the rings that they are made from",
-        "size": size, "gsd": gsd, "seeds": seeds, "buildings": buildings, "table": table,
-        "holds": all(rows["geofootprint map"]["iou"] >= rows["geofootprint raw"]["iou"] for rows in table.values()),
-    }  # fmt: skip
+        "levels": levels, "gsd": distances, "rows": rows, "real": predictions, "seeds": seeds, "size": size,
+        "cpus": os.cpu_count(),
+        "peers": {name: method.version or "absent" for name, method in METHODS.items() if method.package},
+    }
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--levels", default="low,mid,hard")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--size", type=int, default=2048, help="pixels")
-    parser.add_argument("--gsd", type=float, default=0.3, help="metres")
+    """Measure, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=2048, help="pixels of a field's side")
+    parser.add_argument("--real", type=Path, nargs="*", default=[], metavar="FOLDER")
+    parser.add_argument("--markdown", type=Path, help="file for the tables")
+    parser.add_argument("--picture", type=Path, help="draw the same twelve buildings by each method, and measure nothing")
     options = parser.parse_args()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    print(json.dumps(run(options.levels.split(","), seeds, options.size, options.gsd)))
+    if options.picture:
+        from pictures import draw_twelve
+
+        scene = as_scene(make_field(LEVELS["mid"], seed=0, size=1024, gsd=GSD), "mid")
+        draw_twelve(scene, draw_all(scene), options.picture)
+        return
+    figures = run(options.seeds, options.size, options.real)
+    if options.markdown:
+        write_tables(figures, options.markdown)
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "info",
     "predict": "predict",
     "rasterize-labels": "rasterize_labels",
+    "regularize": "regularize",
     "segment": "segment",
     "tile": "tile",
     "train": "train",

@@ -20,13 +20,18 @@ from .options import given, json_option, min_area_option, out_option, outline_op
 @threshold_option
 @min_area_option
 @outline_option
+@click.option(
+    "--full-scale", type=float, metavar="VALUE",
+    help="Value of a certain building in PROBABILITIES, such as 100 for percent.  [default: told from the values]",
+)
 @json_option
 @click.pass_obj
 def command(console: Console, /, probabilities: str, out: str, **options: Any) -> None:
     """Outline the buildings in PROBABILITIES.
 
-    That is what `geofootprint predict` made, or any raster with one band: probabilities 0 to 1 or 0 to 255, a mask, or
-    labels (1 building, 2 contour). The extension of --out names the format: .gpkg, .shp, .geojson, .fgb or .parquet.
+    That is what `geofootprint predict` made, or any raster with one band: probabilities 0 to 1 or 0 to 255 (others with
+    --full-scale), a mask, or labels (1 building, 2 contour). The extension of --out names the format: .gpkg, .shp,
+    .geojson, .fgb or .parquet.
     """
     from geofootprint.vectorize import vectorize
 

@@ -41,7 +41,8 @@ def regularize_rings(groups: Iterable[Rings], rule: Rule) -> Iterator[Rings]:
         if count >= BATCH:
             yield from _regularize(batch, rule)
             batch, count = [], 0
-    yield from _regularize(batch, rule)
+    if batch:
+        yield from _regularize(batch, rule)
 
 
 def _regularize(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from geofootprint.errors import RasterError
+from geofootprint.errors import OptionError, RasterError
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.raster import Grid, ImageReader, open_raster, read_grid, windows_of
 
@@ -24,6 +26,12 @@ MODEL_TAG = "GEOFOOTPRINT_MODEL"
 
 SCAN_BLOCK = 4096
 """Pixels of the side of a window while the range of values is looked for."""
+
+PERCENT = 100
+"""Whole numbers up to this may be percent as well as bytes."""
+
+ROUNDING = 1e-4
+"""Share of the full scale by which a value may be beyond it: networks in half precision and resampling do that."""
 
 Scale = Callable[[NDArray[Any]], NDArray[np.uint8]]
 
@@ -119,19 +127,22 @@ def _within(window: Window, grid: Grid) -> NDArray[np.bool_]:
 
 @contextmanager
 def open_probabilities(
-    path: str | os.PathLike[str], *, progress: Progress = SILENT
+    path: str | os.PathLike[str], *, full_scale: float | None = None, progress: Progress = SILENT
 ) -> Iterator[ProbabilityReader]:
     """Open a raster of building probabilities, a mask or a label raster.
 
-    What the numbers mean is taken from the file: bands called building and contour are 0 to 255; floating
-    point is 0 to 1; whole numbers up to 1 are a mask, up to 2 labels (0 background, 1 building, 2 contour),
-    up to 255 scaled probabilities. Nodata is respected, but for a nodata value of 0, which is the same as no
-    building.
+    What the numbers mean is taken from the file where that is certain: bands called building and contour are 0 to 255;
+    floating point up to 1 is 0 to 1; two values, of which one is 0, are a mask; whole numbers up to 2 are labels
+    (0 background, 1 building, 2 contour), and bytes of which some are above 100 are 0 to 255. Any others might be
+    percent as well as bytes, so `full_scale` must say what they are. Nodata is respected, but for a nodata value of 0,
+    which is the same as no building.
 
     Parameters
     ----------
     path : path
         Anything GDAL opens.
+    full_scale : float, optional
+        The value that means a certain building, as 1, 100 or 255; higher ones are an error.
     progress : Progress
         Told while the range of the values is looked for.
 
@@ -143,16 +154,20 @@ def open_probabilities(
     ------
     MissingFileError
         If nothing is at `path`.
+    OptionError
+        If `full_scale` is not more than 0.
     RasterError
-        If it is no raster, has no CRS or position, or its values are no probabilities.
+        If it is no raster, has no CRS or position, or its values are no probabilities, or might be several kinds.
     """
     name = os.fspath(path)
+    if full_scale is not None and not 0 < full_scale < math.inf:
+        raise OptionError(f"The full scale must be more than 0, such as 1, 100 or 255, not {full_scale:g}.")
     with open_raster(path) as dataset:
         grid = read_grid(dataset, name)
         bands = _bands_of(dataset, name)
         with ImageReader(dataset, name, grid, bands, None) as reader:
             model = _model_of(dataset, name)
-            scale = _as_they_are if len(bands) > 1 or model else _scale_of(reader, progress)
+            scale = _as_they_are if len(bands) > 1 or model else _scale_of(reader, full_scale, progress)
             yield ProbabilityReader(reader, model, scale, zero_is_nodata=dataset.nodata == 0)
 
 
@@ -182,35 +197,53 @@ def _model_of(dataset: Any, name: str) -> Mapping[str, Any]:
     return model if isinstance(model, dict) else {}
 
 
-def _scale_of(reader: ImageReader, progress: Progress) -> Scale:
-    if reader.dtype.kind == "f":
-        return lambda pixels: _from_unit(pixels, reader.name)
-    if reader.dtype.kind not in "iub":
+@dataclass(frozen=True)
+class _Values:
+    """What is in a raster: the range of its valid values with 0, and whether there are only two, one of them 0."""
+
+    low: float
+    high: float
+    two: bool
+
+
+def _scale_of(reader: ImageReader, full_scale: float | None, progress: Progress) -> Scale:
+    if reader.dtype.kind not in "iubf":
         raise RasterError(f"{reader.name} has pixels of type {reader.dtype}; give probabilities or a mask.")
-    low, high = _range_of(reader, progress)
-    if low < 0 or high > 255:
+    if full_scale is not None:
+        return lambda pixels: _from_scale(pixels, full_scale, reader.name)
+    values = _look_through(reader, progress)
+    if values.low < -ROUNDING * max(1.0, values.high):
         raise RasterError(
-            f"{reader.name} has values from {low} to {high}; give a mask (0 and 1) or probabilities "
-            "(0 to 255, or 0 to 1 as floating point)."
+            f"{reader.name} has values from {values.low:g} to {values.high:g}; give a mask (0 and 1) or probabilities, "
+            "and mark what has no data as nodata."
         )
-    if high > 2:
-        return _as_they_are
-    if high == 2:
+    if values.two and (reader.dtype.kind != "f" or values.high >= 1):
+        return _from_mask
+    if reader.dtype.kind == "f" and values.high <= 1 + ROUNDING:
+        return lambda pixels: _from_scale(pixels, 1.0, reader.name)
+    if reader.dtype.kind != "f" and values.high == 2:
         progress.warn(f"{reader.name} is read as labels: 0 background, 1 building, 2 contour.")
         return _from_labels
-    return _from_mask
+    if reader.dtype.kind != "f" and PERCENT < values.high <= 255:
+        return _as_they_are
+    raise RasterError(
+        f"{reader.name} has values up to {values.high:g}, which do not say what they mean; name with --full-scale the "
+        "value of a certain building, such as 100 for percent or 255 for bytes."
+    )
 
 
-def _range_of(reader: ImageReader, progress: Progress) -> tuple[int, int]:
-    """Return the lowest and highest valid value; of bytes, enough to see that they are no mask."""
+def _look_through(reader: ImageReader, progress: Progress) -> _Values:
+    """Return what values there are, or enough of them to see that they are probabilities."""
     windows = windows_of(reader.grid, SCAN_BLOCK)
-    low, high = 0, 0
+    low, high, two = 0.0, 0.0, True
     for window in track(windows, "check", len(windows), progress):
         pixels, _ = reader.read(window)
-        low, high = min(low, int(pixels.min())), max(high, int(pixels.max()))
-        if reader.dtype == np.uint8 and high > 2:
-            break
-    return low, high
+        low, top = min(low, float(pixels.min())), float(pixels.max())
+        two = two and (high == 0 or top in (0, high)) and bool(((pixels == 0) | (pixels == top)).all())
+        high = max(high, top)
+        if not two and (high <= 1 if reader.dtype.kind == "f" else reader.dtype == np.uint8 and high > PERCENT):
+            break  # further ones that are no probabilities fail when they are read
+    return _Values(low, high, two)
 
 
 def _as_they_are(pixels: NDArray[Any]) -> NDArray[np.uint8]:
@@ -226,11 +259,12 @@ def _from_labels(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return np.concatenate([_from_mask(pixels), _from_mask(pixels == 2)])
 
 
-def _from_unit(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
+def _from_scale(pixels: NDArray[Any], full_scale: float, name: str) -> NDArray[np.uint8]:
     low, high = float(pixels.min()), float(pixels.max())
-    if low < 0 or high > 1:
+    if low < -ROUNDING * full_scale or high > (1 + ROUNDING) * full_scale:
         raise RasterError(
-            f"{name} has floating point values from {low:g} to {high:g}; scale the probabilities to 0 to 1, "
-            "for example with gdal_translate -scale."
+            f"{name} has values from {low:g} to {high:g}, beyond the full scale of {full_scale:g}; name with --full-scale "
+            "the value of a certain building, and mark what has no data as nodata."
         )
-    return np.asarray(np.rint(pixels * 255), np.uint8)
+    scaled = np.multiply(pixels, 255.0, dtype=np.float32 if pixels.dtype.itemsize < 4 else np.float64) / full_scale
+    return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)

@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geofootprint.confidence import confidence, describe_buildings
 from geofootprint.instances import grow, separate_instances
 
 __all__ = ["Rings", "Rule", "draw_rings"]
@@ -58,6 +59,8 @@ class Rule:
         How the outline is made of the ring.
     extent : (left, top, right, bottom)
         Of the raster, in its pixels; no outline goes beyond.
+    pixel_area : float
+        Square metres of a pixel.
     """
 
     level: float
@@ -68,6 +71,7 @@ class Rule:
     marker_size: int
     outline: str
     extent: tuple[float, float, float, float]
+    pixel_area: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Rings:
     polygons : array of shapely.Polygon
         In pixels of the raster: x is the column, y the row, whole numbers are pixel edges.
     confidence : float array
-        Mean building probability inside, 0 to 1.
+        Probability that a true building is there (`geofootprint.confidence`).
     at_edge : bool array
         True where it touches the raster's edge or pixels without data.
     first : int array of shape (buildings, 2)
@@ -130,6 +134,7 @@ def draw_rings(
     labels[~valid | (~own & (building > rule.level))] = OUTSIDE
     filled = _fill_between(labels, rule.min_gap)
     found = _measure(building, labels, ~valid, rule.peak)
+    sure = confidence(describe_buildings(building, labels, pixel_area=rule.pixel_area))
     building = np.where(filled, np.uint8(255), building)
     # Half the area, since a ring may enclose more than its pixels and the exact filter comes later.
     kept = np.flatnonzero((found.size >= max(1.0, rule.min_size / 2)) & (found.peaks > 0))
@@ -137,7 +142,7 @@ def draw_rings(
     shift = np.array([origin[1] + 0.5, origin[0] + 0.5])  # contour lines count from the first pixel's centre
     return Rings(
         shapely.transform(polygons, lambda xy: xy + shift),
-        found.total[kept] / found.size[kept] / 255,
+        sure[kept - 1],
         found.edges[kept] > 0,
         found.first[kept] + origin,
         np.full(len(kept), RAW, object),
@@ -161,10 +166,9 @@ def _fill_between(labels: NDArray[np.int32], min_gap: float) -> NDArray[np.bool_
 
 @dataclass(frozen=True)
 class _Found:
-    """What is known of each label: pixels, their sum, how many are peaks and at the edge, box, first pixel."""
+    """What is known of each label: pixels, how many are peaks and at the edge, box, first pixel."""
 
     size: NDArray[np.float64]
-    total: NDArray[np.float64]
     peaks: NDArray[np.float64]
     edges: NDArray[np.float64]
     boxes: NDArray[np.int64]
@@ -176,7 +180,7 @@ def _measure(
 ) -> _Found:
     height, width = labels.shape
     count = max(0, int(labels.max())) + 1
-    sums = np.zeros((4, count))
+    sums = np.zeros((3, count))
     first, left = np.full((2, count), labels.size)
     last, right = np.full((2, count), -1)
     beside_edge = cv2.dilate(empty.view(np.uint8), np.ones((3, 3), np.uint8))
@@ -186,7 +190,7 @@ def _measure(
         rows, columns = np.nonzero(labels[band] > 0)
         numbers = labels[band][rows, columns]
         values = building[band][rows, columns]
-        for row, weights in enumerate((None, values, values >= peak, beside_edge[band][rows, columns])):
+        for row, weights in enumerate((None, values >= peak, beside_edge[band][rows, columns])):
             sums[row] += np.bincount(numbers, weights, count)
         pixels = (rows + start) * width + columns
         np.minimum.at(first, numbers, pixels)
@@ -194,8 +198,8 @@ def _measure(
         np.minimum.at(left, numbers, columns)
         np.maximum.at(right, numbers, columns)
     boxes = np.stack([first // width, left, last // width + 1, right + 1], axis=1)
-    size, total, peaks, edges = sums
-    return _Found(size, total, peaks, edges, boxes, np.stack(np.divmod(first, width), axis=1))
+    size, peaks, edges = sums
+    return _Found(size, peaks, edges, boxes, np.stack(np.divmod(first, width), axis=1))
 
 
 def _trace(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geofootprint.errors import OptionError, OutputError, VectorError
 from geofootprint.layers import Bounds, Layer, read_frame, read_layer
 from geofootprint.output import require_folder
+from geofootprint.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -28,6 +29,7 @@ __all__ = [
     "FORMATS",
     "clean_polygons",
     "measure_on_ellipsoid",
+    "metres_per_degree",
     "parts_of",
     "read_area",
     "read_footprints",
@@ -80,10 +82,11 @@ def read_footprints(
     bounds: Bounds | None = None,
     columns: Sequence[str] | None = None,
     allow_empty: bool = False,
+    progress: Progress = SILENT,
 ) -> gpd.GeoDataFrame:
     """Read the polygons of a vector file, valid and single, in one CRS.
 
-    Invalid polygons are repaired, multipolygons become one row a part, and what is no polygon is left out.
+    Invalid polygons are repaired, multipolygons become one row a part, and what is no polygon is left out, as are heights.
 
     Parameters
     ----------
@@ -97,6 +100,8 @@ def read_footprints(
         Columns wanted besides the geometry; all by default.
     allow_empty : bool
         Take a layer without features as it is: a model may have found nothing.
+    progress : Progress
+        Gets a warning where heights or whole features are left out.
 
     Returns
     -------
@@ -113,7 +118,7 @@ def read_footprints(
     import geopandas as gpd
 
     layer, frame = read_frame(path, crs, bounds, columns)
-    found = _find_polygons(layer, crs, bounds, allow_empty=allow_empty)
+    found = _find_polygons(layer, crs, bounds, allow_empty=allow_empty, progress=progress)
     chosen = frame.iloc[found.row].reset_index(drop=True)
     return chosen.set_geometry(gpd.GeoSeries(found.polygons, crs=found.crs))
 
@@ -146,7 +151,9 @@ class _Polygons(NamedTuple):
     crs: pyproj.CRS
 
 
-def _find_polygons(layer: Layer, crs: Any, bounds: Bounds | None, *, allow_empty: bool = False) -> _Polygons:
+def _find_polygons(
+    layer: Layer, crs: Any, bounds: Bounds | None, *, allow_empty: bool = False, progress: Progress = SILENT
+) -> _Polygons:
     """Return the polygons that meet `bounds`, in `crs`; what makes them unusable is an error."""
     if layer.crs is None:
         raise VectorError(f"{layer.name} has no coordinate reference system; assign one, for example with ogr2ogr -a_srs.")
@@ -155,6 +162,7 @@ def _find_polygons(layer: Layer, crs: Any, bounds: Bounds | None, *, allow_empty
     found = _Polygons(*_clean_parts(layer.shapes), layer.crs)
     if not len(found.polygons) and len(layer.shapes):
         raise VectorError(f"{layer.name} has no polygons; give a layer with building outlines.")
+    _tell_losses(layer, found.row, progress)
     wanted = layer.crs if crs is None else pyproj.CRS.from_user_input(crs)
     if layer.crs != wanted:
         found = _reproject(found, wanted, layer.name, drop=bounds is not None)
@@ -164,6 +172,14 @@ def _find_polygons(layer: Layer, crs: Any, bounds: Bounds | None, *, allow_empty
     shapely.prepare(area)
     meets = shapely.intersects(area, found.polygons)
     return _Polygons(found.polygons[meets], found.row[meets], found.crs)
+
+
+def _tell_losses(layer: Layer, row: NDArray[np.intp], progress: Progress) -> None:
+    if shapely.has_z(layer.shapes).any():
+        progress.warn(f"{layer.name} has heights (Z values); they are left out.")
+    lost = len(layer.shapes) - len(np.unique(row))
+    if lost:
+        progress.warn(f"{layer.name} has {lost} feature(s) without any polygon of some area; they are left out.")
 
 
 def _reproject(found: _Polygons, crs: pyproj.CRS, name: str, *, drop: bool) -> _Polygons:
@@ -276,14 +292,28 @@ as far as 85°; larger ones take the slow exact way."""
 def _in_local_metres(degrees: NDArray[Any]) -> NDArray[Any]:
     """Place each geometry in degrees on a plane that touches WGS 84 at its own centre; 100 times faster than a Geod."""
     bounds = shapely.bounds(degrees)
-    lon, lat = (bounds[:, 0] + bounds[:, 2]) / 2, np.radians((bounds[:, 1] + bounds[:, 3]) / 2)
-    ellipsoid = pyproj.Geod(ellps="WGS84")
-    bend = 1 - ellipsoid.es * np.sin(lat) ** 2
-    # Metres per degree along the parallel and along the meridian, from the two radii of curvature.
-    scale = np.radians(ellipsoid.a) * np.stack([np.cos(lat) / np.sqrt(bend), (1 - ellipsoid.es) / bend**1.5], axis=1)
+    centre = (bounds[:, :2] + bounds[:, 2:]) / 2
     points, index = shapely.get_coordinates(degrees, return_index=True)
-    centre = np.stack([lon, np.degrees(lat)], axis=1)
+    scale = metres_per_degree(centre[:, 1])
     return cast("NDArray[Any]", shapely.set_coordinates(degrees.copy(), (points - centre[index]) * scale[index]))
+
+
+def metres_per_degree(latitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the metres in a degree along the parallel and along the meridian of WGS 84, from its two radii of curvature.
+
+    Parameters
+    ----------
+    latitude : float array of shape (n,)
+        In degrees.
+
+    Returns
+    -------
+    float array of shape (n, 2)
+    """
+    ellipsoid, lat = pyproj.Geod(ellps="WGS84"), np.radians(latitude)
+    bend = 1 - ellipsoid.es * np.sin(lat) ** 2
+    radii = [np.cos(lat) / np.sqrt(bend), (1 - ellipsoid.es) / bend**1.5]
+    return cast("NDArray[np.float64]", np.radians(ellipsoid.a) * np.stack(radii, axis=1))
 
 
 def write_footprints(

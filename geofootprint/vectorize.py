@@ -123,6 +123,7 @@ def read_outlines(
     threshold: float | None = None,
     min_area: float = 8.0,
     outline: str = "map",
+    full_scale: float | None = None,
     block: int = 2048,
     progress: Progress = SILENT,
 ) -> tuple[gpd.GeoDataFrame, float]:
@@ -130,7 +131,7 @@ def read_outlines(
 
     Parameters
     ----------
-    path, threshold, min_area, outline, block, progress
+    path, threshold, min_area, outline, full_scale, block, progress
         As of `vectorize`.
 
     Returns
@@ -146,7 +147,7 @@ def read_outlines(
         As of `vectorize`.
     """
     check_options(threshold=threshold, min_area=min_area, outline=outline)
-    with open_probabilities(path, progress=progress) as source:
+    with open_probabilities(path, full_scale=full_scale, progress=progress) as source:
         level = threshold if threshold is not None else float(source.model.get("threshold") or 0.5)
         rule = _rule(source.grid, threshold=level, min_area=min_area, outline=outline)
         walk = Walk(source, rule, block=block, progress=progress)
@@ -166,6 +167,7 @@ def vectorize(
     threshold: float | None = None,
     min_area: float = 8.0,
     outline: str = "map",
+    full_scale: float | None = None,
     block: int = 2048,
     progress: Progress = SILENT,
 ) -> VectorizeResult:
@@ -183,6 +185,8 @@ def vectorize(
         file does not name one.
     min_area, outline
         As of `find_outlines`.
+    full_scale : float, optional
+        The value of a certain building, where the file does not tell; as of `open_probabilities`.
     block : int
         Pixels of the side of the blocks read at once; sets the memory needed, not the result.
     progress : Progress
@@ -201,11 +205,12 @@ def vectorize(
     started = time.monotonic()
     require_format(out)
     footprints, level = read_outlines(
-        probabilities, threshold=threshold, min_area=min_area, outline=outline, block=block, progress=progress
+        probabilities, threshold=threshold, min_area=min_area, outline=outline, full_scale=full_scale, block=block,
+        progress=progress,
     )
     if footprints.empty:
         progress.warn(f"No building was found in {os.fspath(probabilities)}; the layer written is empty.")
-    options = {"threshold": level, "min_area": min_area, "outline": outline}
+    options = {"threshold": level, "min_area": min_area, "outline": outline, "full_scale": full_scale}
     run = {"command": "vectorize", "version": __version__, "options": options}
     write_footprints(footprints, out, metadata={**run, "source": os.fspath(probabilities)})
     area = float(footprints["area_m2"].sum())
@@ -245,6 +250,7 @@ def _rule(grid: Grid, *, threshold: float, min_area: float, outline: str) -> Rul
         marker_size=max(1, round(MIN_MARKER / pixel)),
         outline=outline,
         extent=(0.0, 0.0, float(grid.width), float(grid.height)),
+        pixel_area=pixel,
     )
 
 

@@ -31,10 +31,12 @@ def test_options_reach_the_function(run: Run, monkeypatch: pytest.MonkeyPatch) -
         return VectorizeResult(out, 3, 120.4, 0.5, 0.1)
 
     monkeypatch.setattr("geofootprint.vectorize.vectorize", vectorize)
-    result = run("vectorize", "p.tif", "-o", "a.gpkg", "--threshold", 0.4, "--min-area", 5, "--outline", "raw")
+    said = ["--threshold", 0.4, "--min-area", 5, "--outline", "raw", "--full-scale", 100]
+    result = run("vectorize", "p.tif", "-o", "a.gpkg", *said)
     assert result.exit_code == 0, result.output
     seen.pop("progress")
-    assert seen == {"probabilities": "p.tif", "out": "a.gpkg", "threshold": 0.4, "min_area": 5, "outline": "raw"}
+    wanted = {"threshold": 0.4, "min_area": 5, "outline": "raw", "full_scale": 100}
+    assert seen == {"probabilities": "p.tif", "out": "a.gpkg", **wanted}
     assert "3 buildings, 120 m²" in result.stdout
     seen.clear()
     run("vectorize", "p.tif", "-o", "a.gpkg")
@@ -47,6 +49,18 @@ def test_mask_to_footprints_and_json(run: Run, mask: Path, tmp_path: Path) -> No
     told = json.loads(result.stdout)
     assert (told["count"], told["out"]) == (2, str(tmp_path / "a.shp"))
     assert len(gpd.read_file(tmp_path / "a.shp")) == 2
+
+
+def test_percent_is_asked_for(run: Run, make_image: MakeImage, tmp_path: Path) -> None:
+    pixels = np.zeros((1, 100, 100), np.uint8)
+    pixels[:, 10:50, 10:60] = 90
+    pixels[:, 60:70, 10:60] = 30
+    path = make_image("percent.tif", pixels=pixels)
+    refused = run("vectorize", path, "-o", tmp_path / "a.gpkg")
+    assert refused.exit_code == 2
+    assert "--full-scale" in refused.stderr
+    result = run("vectorize", path, "-o", tmp_path / "a.gpkg", "--full-scale", 100, "--json")
+    assert json.loads(result.stdout)["count"] == 1
 
 
 def test_progress_lines(run: Run, mask: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ FUNCTIONS = {
     "info": "geofootprint.info:info",
     "predict": "geofootprint.predict:predict",
     "rasterize-labels": "geofootprint.labels:rasterize_labels",
+    "regularize": "geofootprint.clean:regularize",
     "segment": "geofootprint.segment:segment",
     "tile": "geofootprint.tiling:tile",
     "train": "geofootprint.learning.trainer:train",

@@ -19,7 +19,8 @@ from geofootprint.raster import Grid
 from geofootprint.rings import Rule
 
 RULE = Rule(
-    level=127.5, peak=150, min_size=4, min_hole=3, min_gap=2, marker_size=4, outline="raw", extent=(0, 0, 170, 150)
+    level=127.5, peak=150, min_size=4, min_hole=3, min_gap=2, marker_size=4, outline="raw", extent=(0, 0, 170, 150),
+    pixel_area=0.0225,
 )
 Field = Callable[..., NDArray[Any]]
 
@@ -87,5 +88,5 @@ def test_full_raster_is_one_building() -> None:
     found = walk(np.full((1, 50, 60), 255, np.uint8), 16)
     ((wkb, confidence, at_edge),) = found.values()
     assert shapely.box(0, 0, 60, 50).difference(shapely.from_wkb(wkb)).area == 4 / 8, "half a pixel off each corner"
-    assert confidence == 1
+    assert 0.5 < confidence < 1
     assert at_edge

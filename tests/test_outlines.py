@@ -20,7 +20,8 @@ from geofootprint.rings import Rings, Rule, draw_rings
 from geofootprint.vectorize import find_outlines
 
 RULE = Rule(
-    level=127.5, peak=150, min_size=4, min_hole=3, min_gap=3, marker_size=1, outline="map", extent=(0, 0, 1000, 1000)
+    level=127.5, peak=150, min_size=4, min_hole=3, min_gap=3, marker_size=1, outline="map", extent=(0, 0, 1000, 1000),
+    pixel_area=1.0,
 )
 PIXEL = 0.15
 

@@ -14,7 +14,8 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from geofootprint.errors import MissingFileError, RasterError
+from geofootprint import probabilities
+from geofootprint.errors import MissingFileError, OptionError, RasterError
 from geofootprint.probabilities import MODEL_TAG, ProbabilityArray, open_probabilities
 from geofootprint.raster import Grid
 
@@ -32,8 +33,10 @@ class Listener:
         self.warnings.append(text)
 
 
-def read(path: Path, window: Window | None = None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    with open_probabilities(path) as source:
+def read(
+    path: Path, window: Window | None = None, *, full_scale: float | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    with open_probabilities(path, full_scale=full_scale) as source:
         return source.read(window or Window(0, 0, source.grid.width, source.grid.height))
 
 
@@ -55,6 +58,17 @@ def test_array_gives_windows_also_beyond_it() -> None:
         ([0, 128, 255], "uint16", [0, 128, 255]),
         ([0, 0.5, 1], "float32", [0, 128, 255]),
         ([0, 0.5, 1], "float64", [0, 128, 255]),
+        ([0, 1, 1], "int8", [0, 255, 255]),
+        ([0, 1, 1], "uint16", [0, 255, 255]),
+        ([0, 1, 1], "float32", [0, 255, 255]),
+        ([0, 255, 255], "uint8", [0, 255, 255]),
+        ([0, 255, 255], "float32", [0, 255, 255]),
+        ([0, 65535, 0], "uint16", [0, 255, 0]),
+        ([0, 7, 0], "uint32", [0, 255, 0]),
+        ([0, 0.31, 0], "float32", [0, 79, 0]),
+        ([-1e-5, 0.5, 1.00005], "float32", [0, 128, 255]),
+        ([0, 128, 255], "int16", [0, 128, 255]),
+        ([0, 0, 0], "int64", [0, 0, 0]),
     ],
 )
 def test_values_are_scaled(make_image: MakeImage, values: list[float], dtype: str, wanted: list[int]) -> None:
@@ -62,6 +76,64 @@ def test_values_are_scaled(make_image: MakeImage, values: list[float], dtype: st
     assert band.dtype == np.uint8
     assert band.tolist() == [[wanted]]
     assert valid.all()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "full_scale", "wanted"),
+    [
+        ([0, 50, 100], "uint8", 100, [0, 128, 255]),
+        ([0, 50, 100], "uint8", 255, [0, 50, 100]),
+        ([0, 50, 100], "float32", 100, [0, 128, 255]),
+        ([0, 1, 2], "uint8", 100, [0, 3, 5]),
+        ([0, 5000, 10000], "uint16", 10000, [0, 128, 255]),
+        ([0, 32768, 65535], "uint16", 65535, [0, 128, 255]),
+        ([0, 64, 127], "int8", 127, [0, 129, 255]),
+        ([0, 0.25, 0.5], "float64", 0.5, [0, 128, 255]),
+    ],
+)
+def test_full_scale_says_what_is_certain(
+    make_image: MakeImage, values: list[float], dtype: str, full_scale: float, wanted: list[int]
+) -> None:
+    band, _ = read(make_image(pixels=np.array(values, dtype).reshape(1, 1, 3)), full_scale=full_scale)
+    assert band.tolist() == [[wanted]]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([0, 40, 97], "uint8"), ([0, 40, 97], "float32"), ([0, 1, 3], "int32"), ([0, 128, 255], "float32"), ([0, 4, 900], "uint16")],
+)
+def test_what_may_be_several_kinds_is_asked_for(make_image: MakeImage, values: list[float], dtype: str) -> None:
+    path = make_image(pixels=np.array(values, dtype).reshape(1, 1, 3))
+    with pytest.raises(RasterError, match=r"image\.tif has values up to .* name with --full-scale"):
+        read(path)
+
+
+def test_values_beyond_the_full_scale(make_image: MakeImage) -> None:
+    path = make_image(pixels=np.array([[[0, 40, 140]]], np.uint8))
+    with pytest.raises(RasterError, match="beyond the full scale of 100"):
+        read(path, full_scale=100)
+    for impossible in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(OptionError, match="full scale must be more than 0"):
+            read(path, full_scale=impossible)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint8", 255), ("int8", -128), ("int16", -32768), ("uint16", 65535), ("int32", -1), ("float32", -1), ("float64", np.nan)],
+)
+def test_nodata_of_a_mask_of_any_type(make_image: MakeImage, dtype: str, nodata: float) -> None:
+    band, valid = read(make_image(pixels=np.array([[[0, 1, nodata]]]).astype(dtype), nodata=nodata))
+    assert band.tolist() == [[[0, 255, 0]]]
+    assert valid.tolist() == [[True, True, False]]
+
+
+def test_all_windows_are_looked_through(make_image: MakeImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first window alone would be a mask, or empty."""
+    monkeypatch.setattr(probabilities, "SCAN_BLOCK", 2)
+    for values, wanted in (([0, 0, 1, 2], [0, 0, 255, 255]), ([0, 255, 3, 0], [0, 255, 3, 0]), ([0, 0, 0, 9], [0, 0, 0, 255])):
+        assert read(make_image(pixels=np.array([[values]], np.uint8)))[0][0].tolist() == [wanted]
+    with pytest.raises(RasterError, match="--full-scale"):
+        read(make_image(pixels=np.array([[[0, 0.5, 3, 0]]], np.float32)))
 
 
 def test_labels_give_building_and_contour(make_image: MakeImage) -> None:
@@ -115,9 +187,9 @@ def test_damaged_model_tag(make_image: MakeImage) -> None:
 @pytest.mark.parametrize(
     ("pixels", "text"),
     [
-        (np.full((1, 4, 4), 300, np.uint16), "values from 0 to 300"),
+        (np.array([[[0, -9999, 300]]], np.int16), "values from -9999 to 300"),
         (np.full((1, 4, 4), -1, np.int16), "values from -1 to 0"),
-        (np.full((1, 4, 4), 100, np.float32), "scale the probabilities"),
+        (np.array([[[-3, 0.5, 1]]], np.float32), "values from -3 to 1"),
         (np.full((1, 4, 4), 1j, np.complex64), "complex64"),
         (np.full((3, 4, 4), 100, np.uint8), "3 bands"),
     ],
