@@ -37,12 +37,12 @@ LARGE = 55.0
 """Square metres from which a larger building is no surer."""
 
 COEFFICIENTS = {
-    "intercept": -17.6847,
-    "mean": 11.0795,
-    "attached": -2.5884,
-    "compactness": 1.8439,
-    "size": 1.8851,
-    "at_edge": -1.1009,
+    "intercept": -27.6641,
+    "mean": 12.5633,
+    "attached": -2.1876,
+    "compactness": 2.0626,
+    "size": 4.1524,
+    "at_edge": 0.0,
 }
 """Weights of the regression, as scripts/fit_confidence.py fitted them to the default model."""
 
