@@ -11,10 +11,11 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs, simplify_together
-from geofootprint.regularize import MIN_EDGE, regularize_polygons
+from geofootprint.regularize import MIN_EDGE, Regularized, regularize_polygons
 from geofootprint.rings import Rings, Rule
+from geofootprint.spans import PRICES
 from geofootprint.vector import clean_polygons
-from geofootprint.walls import TOLERANCE, regularize_block
+from geofootprint.walls import BLOCK_PRICES, TOLERANCE, regularize_block
 
 __all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "regularize_rings"]
 
@@ -51,11 +52,21 @@ def _regularize(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:
         return
     plots = [_divide(group.polygons) for group in groups]
     covers = np.concatenate([np.zeros(0, object), *(plot.covers for plot in plots)])
-    fits = regularize_polygons(covers, outline=rule.outline, min_edge=MIN_EDGE)
+    shared = np.concatenate([np.zeros(0, np.bool_), *(plot.are_shared for plot in plots)])
+    fits = _fit(covers, shared, rule)
     ends = np.cumsum([len(plot.covers) for plot in plots])[:-1]
     parts = zip(np.split(fits.polygons, ends), np.split(fits.methods, ends), strict=True)
     for group, plot, (polygons, methods) in zip(groups, plots, parts, strict=True):
         yield _outline(group, replace(plot, covers=polygons), methods, rule)
+
+
+def _fit(covers: NDArray[Any], shared: NDArray[np.bool_], rule: Rule) -> Regularized:
+    """Regularize single buildings, and what several share with the prices of blocks."""
+    fits = Regularized(covers.copy(), np.full(len(covers), SIMPLIFIED, object))
+    for own, prices in ((~shared, PRICES), (shared, BLOCK_PRICES)):
+        part = regularize_polygons(covers[own], outline=rule.outline, min_edge=MIN_EDGE, prices=prices)
+        fits.polygons[own], fits.methods[own] = part.polygons, part.methods
+    return fits
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,11 @@ class _Plot:
     covers: NDArray[Any]
     blocks: NDArray[np.int64]
     members: NDArray[np.int64]
+
+    @property
+    def are_shared(self) -> NDArray[np.bool_]:
+        """Say which covers are of several buildings."""
+        return np.bincount(self.members, minlength=1)[self.blocks] > 1
 
 
 def _divide(polygons: NDArray[Any]) -> _Plot:

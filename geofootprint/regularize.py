@@ -23,7 +23,7 @@ from geofootprint.guard import ALIKE, find_faults, overlap, simple_polygon
 from geofootprint.lines import Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
 from geofootprint.noise import estimate_noise
-from geofootprint.spans import CORRELATION, REACH, Nodes, Walls, cheapest_walls, cut_into_walls
+from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
 
@@ -79,7 +79,12 @@ class Regularized:
 
 
 def regularize_polygons(
-    polygons: NDArray[Any], *, outline: str = "map", min_edge: float = MIN_EDGE, noise: float | None = None
+    polygons: NDArray[Any],
+    *,
+    outline: str = "map",
+    min_edge: float = MIN_EDGE,
+    noise: float | None = None,
+    prices: Prices = PRICES,
 ) -> Regularized:
     """Draw each polygon again with straight walls, right angles and round shapes where its boundary has them.
 
@@ -93,6 +98,8 @@ def regularize_polygons(
         Shortest edge.
     noise : float, optional
         Standard deviation of the boundary; by default estimated from each polygon.
+    prices : Prices
+        Of walls: the dearer those at any angle are, the more of them follow the main directions.
 
     Returns
     -------
@@ -107,21 +114,21 @@ def regularize_polygons(
     shortest = min_edge * (AREA_SLACK if outline == "area" else 1)
     for own in np.split(sound, cuts):
         if len(own):
-            part = _regularize(polygons[own], shortest, noise)
+            part = _regularize(polygons[own], shortest, noise, prices)
             result[own], methods[own] = part.polygons, part.methods
     if outline == "area":
         result[sound] = _restore_area(result[sound], polygons[sound], min_edge)
     return Regularized(result, methods)
 
 
-def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) -> Regularized:
+def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None, prices: Prices) -> Regularized:
     origin = np.floor(shapely.bounds(polygons)[:, :2])
     lines, owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(lines, return_index=True)
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
     boundaries = Boundaries.of(local, owner, min_edge=min_edge)
     sigma = estimate_noise(boundaries) if noise is None else np.full(len(polygons), noise)
-    best = _fit(boundaries, sigma, min_edge)
+    best = _fit(boundaries, sigma, min_edge, prices)
     for _ in range(TRIES - 1):
         strays = np.unique(owner[best.excess > 1])
         own = np.flatnonzero(np.isin(owner, strays))
@@ -129,7 +136,7 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None) ->
             break
         sigma[strays] *= LESS
         again = Boundaries.of(local[own], np.searchsorted(strays, owner[own]), min_edge=min_edge)
-        best.improve(own, _fit(again, sigma[strays], min_edge))
+        best.improve(own, _fit(again, sigma[strays], min_edge, prices))
     return _assemble(best, owner, polygons, origin, min_edge)
 
 
@@ -159,14 +166,14 @@ class _Fit:
         )
 
 
-def _fit(boundaries: Boundaries, noise: Floats, min_edge: float) -> _Fit:
+def _fit(boundaries: Boundaries, noise: Floats, min_edge: float, prices: Prices) -> _Fit:
     """Fit outlines to rings, given the noise of their polygons."""
     owner, count = boundaries.owner, len(boundaries.rings)
     sigma = noise[owner]
     walls = cheapest_walls(boundaries.nodes, boundaries.errors, sigma)
     directions = find_directions(boundaries.chains, walls, owner, noise)
     chains, nodes = _begin_at_corner(boundaries.chains, walls, _thinned(boundaries.nodes, walls, count))
-    walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge)
+    walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge, prices=prices)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
     limit = np.minimum(LIMIT[0], SLIM * boundaries.shape.area / boundaries.length) + LIMIT[1] * sigma

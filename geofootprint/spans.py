@@ -16,6 +16,7 @@ from geofootprint.lines import Chains, Floats, Indices, best_line, error_along, 
 
 __all__ = [
     "CORRELATION",
+    "PRICES",
     "REACH",
     "Nodes",
     "Prices",
