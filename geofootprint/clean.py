@@ -47,6 +47,9 @@ HAND_STEP = 0.25
 SHORTEST_STEP = 0.02
 """Metres between samples at least: however fine a file's vertices are, no orthophoto shows more."""
 
+LONGEST_TOLERANCE = 100.0
+"""Metres; beyond it nothing of a building is left."""
+
 BATCH = 1000
 """Polygons in work at once."""
 
@@ -218,8 +221,10 @@ def usual_tolerance(footprints: gpd.GeoDataFrame) -> float:
 def _check(outline: str, tolerance: float | None, min_area: float) -> None:
     if outline not in OUTLINES:
         raise OptionError(f"The outline '{outline}' is unknown; use one of {', '.join(OUTLINES)}.")
-    if tolerance is not None and not tolerance > 0:
-        raise OptionError(f"The tolerance must be more than 0 m, not {tolerance:g}.")
+    if tolerance is not None and not 2 * SHORTEST_STEP <= tolerance <= LONGEST_TOLERANCE:
+        raise OptionError(
+            f"The tolerance must be from {2 * SHORTEST_STEP:g} to {LONGEST_TOLERANCE:g} m, not {tolerance:g}."
+        )
     if not min_area >= 0:
         raise OptionError(f"The smallest area must be 0 m² or more, not {min_area:g}.")
 

@@ -75,8 +75,6 @@ class Sides:
         Where it begins on the boundary.
     count : int
         Number of rings.
-    closed : bool
-        False for an open chain, whose first side meets none.
     """
 
     ring: Indices
@@ -84,16 +82,15 @@ class Sides:
     sums: Floats
     begin: Floats
     count: int
-    closed: bool = True
 
     @classmethod
-    def of(cls, chains: Chains, walls: Walls, *, closed: bool = True) -> Sides:
-        """Take the walls of rings, or of one open chain."""
+    def of(cls, chains: Chains, walls: Walls) -> Sides:
+        """Take the walls of rings."""
         first, last = trim(chains, walls.first, walls.last)
         sides = cls(
-            walls.chain, walls.kind, chains.between(first, last), chains.xy[walls.first], len(chains.starts), closed
+            walls.chain, walls.kind, chains.between(first, last), chains.xy[walls.first], len(chains.starts)
         )
-        return sides._joined() if closed else sides
+        return sides._joined()
 
     def _joined(self) -> Sides:
         """Make one of neighbouring sides of the same direction."""
@@ -140,14 +137,7 @@ class Sides:
         away_before = by * cosine[before] - bx * sine[before] - offset[before]
         mx = bx + (away * sine + away_before * sine[before]) / 2
         my = by - (away * cosine + away_before * cosine[before]) / 2
-        xy = np.stack([np.where(flat, mx, px), np.where(flat, my, py)], axis=1)
-        return xy if self.closed else np.concatenate([self.beside(self.begin[:1], angles, 0), xy[1:]])
-
-    def beside(self, points: Floats, angles: Floats, side: int) -> Floats:
-        """Return the points of a side's line that are nearest to given points."""
-        cosine, sine, offset = (value[side] for value in self._lines(angles))
-        away = points[:, 1] * cosine - points[:, 0] * sine - offset
-        return np.asarray(points + away[:, None] * np.array([sine, -cosine]), np.float64)
+        return np.stack([np.where(flat, mx, px), np.where(flat, my, py)], axis=1)
 
     def _lines(self, angles: Floats) -> tuple[Floats, Floats, Floats]:
         """Return cosine, sine and offset of each side's line: y cos - x sin = offset."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,13 +38,6 @@ class Directions:
     """
 
     frames: Floats
-
-    @classmethod
-    def of(cls, angles: Sequence[float]) -> Directions:
-        """Take the first few of given angles, for one polygon."""
-        frames = np.full((1, FRAMES), np.nan)
-        frames[0, : len(angles)] = angles[:FRAMES]
-        return cls(frames)
 
     @property
     def angles(self) -> Floats:

@@ -164,7 +164,7 @@ def _overlapping(covers: NDArray[Any], blocks: NDArray[np.int64]) -> tuple[NDArr
 
 
 def give_way(polygons: NDArray[Any], blocks: NDArray[np.int64]) -> NDArray[Any]:
-    """Cut overlaps between polygons of different blocks out of the smaller one.
+    """Cut overlaps between polygons of different blocks out of the smaller one, whose edges may get short by that.
 
     Parameters
     ----------
@@ -180,7 +180,8 @@ def give_way(polygons: NDArray[Any], blocks: NDArray[np.int64]) -> NDArray[Any]:
     polygons = polygons.copy()
     first, second = shapely.STRtree(polygons).query(polygons)
     pairs = (first < second) & (blocks[first] != blocks[second])
-    first, second = first[pairs], second[pairs]
+    order = np.lexsort((second[pairs], first[pairs]))  # the tree's own depends on what else is in it
+    first, second = first[pairs][order], second[pairs][order]
     overlap = shapely.area(shapely.intersection(polygons[first], polygons[second])) > 0
     areas = shapely.area(polygons)
     for i, j in zip(first[overlap], second[overlap], strict=True):

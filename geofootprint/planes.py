@@ -146,7 +146,9 @@ def metres_per_unit(points: NDArray[np.float64], crs: pyproj.CRS) -> NDArray[np.
         return np.stack(to_degrees.transform(*(points + shift).T), axis=1)
 
     lat = degrees((0, 0))[:, 1]
-    across, along = ((degrees((dx, dy)) - degrees((-dx, -dy))) / (2 * step) for dx, dy in ((step, 0), (0, step)))
+    apart = (degrees((dx, dy)) - degrees((-dx, -dy)) for dx, dy in ((step, 0), (0, step)))
+    # The two points may lie on either side of the antimeridian.
+    across, along = (((difference + 180) % 360 - 180) / (2 * step) for difference in apart)
     matrix = np.stack([across, along], axis=2) * metres_per_degree(lat)[:, :, None]
     # Also where a transformation gives numbers without end.
     if not (np.isfinite(matrix).all() and (np.abs(lat) < 90).all() and (np.linalg.det(matrix) != 0).all()):

@@ -7,7 +7,6 @@ circle is decided by description length: a simpler outline wins unless the point
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +14,22 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.boundaries import NODES, Boundaries
+from geofootprint.boundaries import Boundaries
 from geofootprint.corners import Sides
 from geofootprint.curves import NAMES, PARAMETERS, Curves, draw_curve
-from geofootprint.directions import Directions, align, find_directions
+from geofootprint.directions import align, find_directions
+from geofootprint.errors import OptionError
 from geofootprint.guard import ALIKE, find_faults, overlap, simple_polygon
-from geofootprint.lines import Chains, Floats, Indices, first_of_runs, neighbours
+from geofootprint.lines import SPACING, Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
 from geofootprint.noise import estimate_noise
 from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls, cut_into_walls
 
-__all__ = ["METHODS", "Regularized", "fit_chain", "regularize_polygons"]
+__all__ = ["METHODS", "Regularized", "regularize_polygons"]
 
 METHODS = ("rectangle", "right_angles", "angles", "circle", "ellipse", "free", "simplified")
 """How an outline was made: a rectangle; right angles only; also others; a circle or ellipse; without any main direction;
-the ring with fewer vertices, where no fit holds."""
+the ring with fewer vertices, where no fit holds. The outer ring tells; a courtyard may be of another kind."""
 
 MIN_EDGE = 2.0
 """Shortest edge, in units of the samples (pixels)."""
@@ -105,11 +105,21 @@ def regularize_polygons(
     -------
     Regularized
         As many polygons as were given: where no fit holds, the simplified ring.
+
+    Raises
+    ------
+    OptionError
+        If the outline is unknown, or the noise not more than 0.
     """
+    if outline not in ("map", "area"):
+        raise OptionError(f"The outline '{outline}' is unknown; use map or area.")
+    if noise is not None and not noise > 0:
+        raise OptionError(f"The noise must be more than 0, not {noise:g}.")
     polygons = shapely.force_2d(polygons)
     result, methods = polygons.copy(), np.full(len(polygons), "simplified", object)
     sound = np.flatnonzero(shapely.area(polygons) > 0)
-    size = np.cumsum(shapely.get_num_coordinates(polygons[sound]))
+    samples = shapely.get_num_coordinates(polygons[sound]) + shapely.length(polygons[sound]) / SPACING
+    size = np.cumsum(samples)
     cuts = np.searchsorted(size, np.arange(BATCH, size[-1] if len(size) else 0, BATCH))
     shortest = min_edge * (AREA_SLACK if outline == "area" else 1)
     for own in np.split(sound, cuts):
@@ -261,41 +271,3 @@ def _restore_area(polygons: NDArray[Any], like: NDArray[Any], min_edge: float) -
     xy, index = shapely.get_coordinates(polygons, return_index=True)
     scaled = shapely.set_coordinates(polygons.copy(), (xy - centre[index]) * factor[index, None] + centre[index])
     return np.where(find_faults(scaled, min_edge), polygons, scaled)
-
-
-def fit_chain(
-    points: NDArray[np.float64], *, directions: Sequence[float] = (), tolerance: float = 1.0
-) -> NDArray[np.float64]:
-    """Fit walls to an open chain of boundary points.
-
-    Parameters
-    ----------
-    points : float array of shape (n, 2)
-        In order along the boundary, n >= 2.
-    directions : sequence of float
-        Main directions in radians; a wall takes one of them, or its perpendicular, where the points agree.
-    tolerance : float
-        Standard deviation of the boundary, in units of the points.
-
-    Returns
-    -------
-    float array of shape (m, 2)
-        Corners, m >= 2; both ends lie on the fitted walls, beside the first and last point.
-    """
-    origin = np.floor(points[0])
-    points = np.asarray(points, np.float64) - origin
-    line = shapely.LineString(points)
-    chains = Chains.of(np.array([line]))
-    nodes = Nodes(*chains.simplified(NODES))
-    angles = Directions.of(directions).angles
-    limit = LIMIT[0] + LIMIT[1] * tolerance
-    for _ in range(2 * TRIES):
-        walls = cut_into_walls(chains, nodes, angles, np.array([tolerance]), min_edge=2 * MIN_EDGE)
-        sides = Sides.of(chains, walls, closed=False)
-        xy = sides.corners(angles)
-        xy = np.where((shapely.distance(shapely.points(xy), line) > limit)[:, None], sides.begin, xy)
-        xy = np.concatenate([xy, sides.beside(points[-1:], angles, -1)])
-        if shapely.distance(shapely.points(chains.xy[nodes.sample]), shapely.LineString(xy)).max() <= limit:
-            break
-        tolerance *= LESS
-    return np.asarray(xy + origin, np.float64)

@@ -39,7 +39,7 @@ SMOOTH = 30.0
 REACH = 24
 """Nodes that a wall may run past; longer walls are put together in a second round."""
 
-HALF = 0.49
+HALF = 0.499
 """Share of a ring that one wall may be: less than half, since the others have to come back."""
 
 FINENESS, USUAL = 0.5, 0.6

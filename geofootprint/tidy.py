@@ -163,14 +163,15 @@ class _Corners:
         place = np.array([moves.get(point, point) for point in self.place.tolist()])
         polygons = np.full(int(self.owner.max(initial=-1)) + 1, shapely.Polygon(), object)
         shells: dict[int, list[Any]] = {}
+        collapsed: set[int] = set()  # their holes would become buildings
         for points, owner in zip(np.split(place, np.flatnonzero(np.diff(self.ring)) + 1), self.owner, strict=True):
             ring = points[points != np.roll(points, 1)]
             is_shell = owner not in shells
             shells.setdefault(int(owner), [])
-            if len(ring) >= 3:
+            if is_shell and len(ring) < 3:
+                collapsed.add(int(owner))
+            if len(ring) >= 3 and owner not in collapsed:
                 shells[int(owner)].append(np.stack([ring.real, ring.imag], axis=1))
-            elif is_shell:
-                shells[int(owner)] = []
         for owner, rings in shells.items():
             if rings:
                 polygons[owner] = shapely.Polygon(rings[0], rings[1:])

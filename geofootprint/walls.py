@@ -66,6 +66,9 @@ TOO_MANY = 0.25
 CLOSE = 0.5
 """Noise, in pixels, with which a block is regularized again that did not come out well."""
 
+TOUCHING = 0.05
+"""Pixels from what it ends at under which a wall needs no way to it: it is lengthened anyway."""
+
 ROUNDS = 4
 """Times that houses which did not come out well are put back with their own rings."""
 
@@ -157,6 +160,19 @@ def regularize_block(
     fitted : bool array
         False for houses that kept their own simplified ring.
     """
+    # By whole pixels, so that nothing depends on where in the raster the block lies.
+    origin = np.floor(shapely.bounds(polygons)[:, :2].min(axis=0))
+    houses, fitted = _regularize_block(_moved(polygons, -origin), _moved(covers, -origin), fixed)
+    return None if houses is None else _moved(houses, origin), fitted
+
+
+def _moved(polygons: NDArray[Any], shift: Points) -> NDArray[Any]:
+    return cast("NDArray[Any]", shapely.transform(polygons, lambda xy: xy + shift))
+
+
+def _regularize_block(
+    polygons: NDArray[Any], covers: NDArray[Any], fixed: NDArray[np.bool_]
+) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
     strokes = find_strokes(polygons)
     if len(strokes) > STROKES * len(polygons):
         return None, np.zeros(len(polygons), np.bool_)
@@ -373,16 +389,19 @@ def _lengthen(walls: Sequence[Wall], covers: NDArray[Any]) -> list[Any]:
         for wall, goal in zip(walls, goals, strict=True)
     ]
     missing = zip(*np.nonzero(~held & np.isnan(way)), strict=True)
-    return longer + [_shortest_way(ends[number, end], targets, len(targets) - len(walls) + number) for number, end in missing]
+    ways = [_shortest_way(ends[number, end], targets, len(targets) - len(walls) + number) for number, end in missing]
+    return longer + [line for line in ways if line is not None]
 
 
 def _shortest_way(end: Points, targets: NDArray[Any], own: int) -> Any:
-    """Return a line from the end of a wall to the nearest target but itself, and a bit beyond."""
+    """Return a line from the end of a wall to the nearest target but itself, and a bit beyond; None where it lies there."""
     line = shapely.shortest_line(shapely.Point(end), targets)
     distance = shapely.length(line)
     distance[own] = np.inf
     nearest = shapely.get_coordinates(line[np.argmin(distance)])
-    length = max(math.dist(*nearest), 1e-9)
+    length = math.dist(*nearest)
+    if length < TOUCHING:
+        return None
     return shapely.LineString([nearest[0], nearest[1] + (nearest[1] - nearest[0]) / length])
 
 

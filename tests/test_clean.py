@@ -158,8 +158,8 @@ def test_samples_of_a_shared_wall_are_equal() -> None:
     ("options", "text"),
     [
         ({"outline": "raw"}, "map, area"),
-        ({"tolerance": 0}, "tolerance must be more than 0"),
-        ({"tolerance": float("nan")}, "tolerance must be more than 0"),
+        ({"tolerance": 0}, "tolerance must be from 0.04 to 100 m"),
+        ({"tolerance": float("nan")}, "tolerance must be from 0.04 to 100 m"),
         ({"min_area": -1}, "0 m² or more"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geofootprint.guard import find_faults
-from geofootprint.regularize import METHODS, fit_chain, regularize_polygons
+from geofootprint.regularize import METHODS, regularize_polygons
 
 RECTANGLE = shapely.box(0, 0, 40, 24)
 L = RECTANGLE - shapely.box(22, 12, 50, 50)
@@ -237,33 +237,3 @@ def test_time_grows_with_the_length_of_the_ring() -> None:
         return time.process_time() - start
 
     assert seconds(100_000) < 40 * seconds(10_000)
-
-
-STEP = np.concatenate([
-    np.stack([np.arange(25.0), np.zeros(25)], axis=1),
-    np.stack([np.full(12, 25.0), np.arange(12.0)], axis=1),
-    np.stack([25 + np.arange(30.0), np.full(30, 12.0)], axis=1),
-])  # fmt: skip
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_chain_with_a_step_gets_four_corners(known: bool) -> None:
-    rng = np.random.default_rng(11)
-    turn = np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]])
-    points = (STEP + rng.normal(size=STEP.shape) * 0.25) @ turn + 4000
-    corners = (fit_chain(points, directions=[0.3] if known else [], tolerance=0.5) - 4000) @ turn.T
-    assert corners == pytest.approx(np.array([[0, 0], [25, 0], [25, 12], [54, 12]]), abs=1.2)
-    if known:
-        assert corners[1:, 1] == pytest.approx(np.array([corners[0, 1], corners[2, 1], corners[2, 1]]), abs=1e-6)
-
-
-def test_straight_chain_of_pixel_steps_is_one_wall() -> None:
-    x = np.repeat(np.arange(40.0), 2)[1:]
-    y = np.floor(np.repeat(np.arange(40.0), 2)[:-1] / 4)
-    corners = fit_chain(np.stack([x, y], axis=1))
-    assert len(corners) == 2
-    assert np.degrees(np.arctan2(*(corners[1] - corners[0])[::-1])) == pytest.approx(np.degrees(np.arctan(0.25)), abs=1.5)
-
-
-def test_chain_of_two_points_is_itself() -> None:
-    assert fit_chain(np.array([[3.0, 4.0], [9.0, 4.0]])) == pytest.approx(np.array([[3.0, 4.0], [9.0, 4.0]]))
