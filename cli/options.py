@@ -57,7 +57,7 @@ min_area_option = click.option(
 )
 outline_option = click.option(
     "--outline",
-    help="map: few vertices; area: also keeps the area of buildings that stand alone; raw: the contour line of the "
+    help="map: regular, with few vertices; area: also keeps the area of buildings that stand alone; raw: the contour line of the "
     "probabilities.  [default: map]",
 )
 threshold_option = click.option(

@@ -41,6 +41,9 @@ ROUNDING = 1e-9
 COMMON_EXTENT = 0.5
 """Share of the layers' joint extent below which they seem to be of different ground."""
 
+FAR_APART = 20_000.0
+"""Metres between two layers that cannot be meant to show the same place."""
+
 TRUE_TO_SCALE = 0.01
 """Share by which a map metre may differ from a true one; EPSG:3857 is 14 % off at 28° north."""
 
@@ -244,10 +247,19 @@ def _check_image(
 
 
 def _compare_extents(predicted: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, progress: Progress) -> None:
-    """Warn where one layer covers other ground than the other: the scores would tell of that alone."""
+    """Warn where one layer covers other ground than the other: the scores would tell of that alone.
+
+    Refuse layers that are so far apart that most of what would be counted is the way between them.
+    """
     if predicted.empty:
         return
     mine, true = (shapely.box(*layer.total_bounds) for layer in (predicted, truth))
+    apart = shapely.distance(mine, true)
+    if apart > FAR_APART:
+        raise VectorError(
+            f"The two layers lie {apart / 1000:.0f} km apart; check that both show the same place and that their "
+            "coordinate reference systems are right."
+        )
     share = mine.intersection(true).area / mine.union(true).area
     if share < COMMON_EXTENT:
         progress.warn(

@@ -42,7 +42,7 @@ class Source(Protocol):
     grid: Grid
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return probabilities (1 or 2, height, width), 0 to 255, and validity, also beyond the grid."""
+        """Return probabilities (1 to 3, height, width), 0 to 255, and validity, also beyond the grid."""
 
 
 class ProbabilityArray:
@@ -50,8 +50,8 @@ class ProbabilityArray:
 
     Parameters
     ----------
-    probabilities : uint8 array of shape (1 or 2, height, width)
-        Building and contour, 0 to 255.
+    probabilities : uint8 array of shape (1 to 3, height, width)
+        Building, contour, and touch, where buildings touch each other; 0 to 255.
     valid : bool array of shape (height, width)
         False where there is no data.
     grid : Grid
@@ -104,8 +104,8 @@ class ProbabilityReader:
 
         Returns
         -------
-        probabilities : uint8 array of shape (1 or 2, height, width)
-            Building and, where the file tells, contour; 0 where not valid.
+        probabilities : uint8 array of shape (1 to 3, height, width)
+            Building and, where the file tells, contour and touch; 0 where not valid.
         valid : bool array of shape (height, width)
 
         Raises
@@ -131,7 +131,7 @@ def open_probabilities(
 ) -> Iterator[ProbabilityReader]:
     """Open a raster of building probabilities, a mask or a label raster.
 
-    What the numbers mean is taken from the file where that is certain: bands called building and contour are 0 to 255;
+    What the numbers mean is taken from the file where that is certain: bands called building, contour and touch are 0 to 255;
     floating point up to 1 is 0 to 1; two values, of which one is 0, are a mask; whole numbers up to 2 are labels
     (0 background, 1 building, 2 contour), and bytes of which some are above 100 are 0 to 255. Any others might be
     percent as well as bytes, so `full_scale` must say what they are. Nodata is respected, but for a nodata value of 0,
@@ -174,7 +174,7 @@ def open_probabilities(
 def _bands_of(dataset: Any, name: str) -> tuple[int, ...]:
     kinds = [(text or "").lower() for text in dataset.descriptions]
     if kinds[:2] == ["building", "contour"] and dataset.dtypes[0] == "uint8":
-        return 1, 2
+        return (1, 2, 3) if kinds[2:3] == ["touch"] else (1, 2)
     colours = [meaning for meaning in dataset.colorinterp if meaning != ColorInterp.alpha]
     if len(colours) > 1 and kinds[0] != "building":
         raise RasterError(

@@ -114,8 +114,8 @@ def draw_rings(
 
     Parameters
     ----------
-    probabilities : uint8 array of shape (1 or 2, height, width)
-        Building and contour, 0 to 255. The outermost pixels must not belong to the group.
+    probabilities : uint8 array of shape (1 to 3, height, width)
+        Building, contour and touch, 0 to 255. The outermost pixels must not belong to the group.
     valid : bool array of shape (height, width)
         False where there is no data.
     own : bool array of shape (height, width)

@@ -87,8 +87,8 @@ def find_outlines(
 
     Parameters
     ----------
-    probabilities : uint8 array of shape (1 or 2, height, width)
-        Building and, if there is one, contour; 0 to 255. With a contour, touching buildings are told apart.
+    probabilities : uint8 array of shape (1 to 3, height, width)
+        Building and, if there are any, contour and touch; 0 to 255. With a contour, touching buildings are told apart.
     valid : bool array of shape (height, width)
         False where there is no data.
     grid : Grid
@@ -98,8 +98,8 @@ def find_outlines(
     min_area : float
         Square metres of the smallest building.
     outline : {"map", "area", "raw"}
-        "map" has few vertices; "area" also keeps the area of what was outlined where a building stands alone;
-        "raw" is the sub-pixel contour line.
+        "map" is regular with few vertices, attached buildings together without gaps; "area" also keeps the area of what
+        was outlined where a building stands alone; "raw" is the sub-pixel contour line.
 
     Returns
     -------

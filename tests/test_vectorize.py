@@ -217,6 +217,14 @@ def test_file_gives_the_same_as_the_array_whatever_the_block(prediction: Path, b
     assert set(found["model"]) == {"toy 01234567"}
 
 
+def test_third_band_tells_where_buildings_touch(make_image: MakeImage) -> None:
+    building, contour = houses()
+    path = make_image("three.tif", pixels=np.stack([building, np.zeros_like(contour), contour]))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ("building", "contour", "touch")
+    assert len(read_outlines(path)[0]) == len(HOUSES)
+
+
 @pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.geojson", "a.fgb", "a.parquet"])
 def test_formats(prediction: Path, tmp_path: Path, name: str) -> None:
     result = vectorize(prediction, tmp_path / name)
