@@ -127,15 +127,18 @@ def clean_footprints(
     metres = np.linalg.norm(metres_per_unit(middles, footprints.crs), axis=1).min(axis=1)
     # Outlines may move by more than a step at corners; groups farther apart than that do not meet.
     group = group_neighbours(shapes, 4 * step / metres)
-    parts = [np.zeros(0, object)], [np.zeros(0, np.intp)], [np.zeros(0, object)]
+    parts = [np.zeros(0, object)], [np.zeros(0, np.intp)], [np.zeros(0, object)], [np.zeros(0, np.int64)]
     for chosen in _batches(group, progress):
         _, local_group = np.unique(group[chosen], return_inverse=True)
         planes = lay_planes(shapes[chosen], local_group, footprints.crs)
-        drawn, row, methods = _draw(planes.to_metres(shapes[chosen], local_group), local_group, step, outline)
+        drawn, row, methods, blocks = _draw(planes.to_metres(shapes[chosen], local_group), local_group, step, outline)
         parts[0].append(_valid(planes.to_map(drawn, local_group[row])))
         parts[1].append(chosen[row])
         parts[2].append(methods)
-    polygons, rows, methods = (np.concatenate(part) for part in parts)
+        parts[3].append(blocks + sum(len(part) for part in parts[3]))
+    polygons, rows, methods, blocks = (np.concatenate(part) for part in parts)
+    # Only here, where all lie in one plane: groups have planes of their own, and outlines may have moved towards each other.
+    polygons = give_way(polygons, blocks)
     _tell_losses(len(footprints), rows, progress)
     order = np.argsort(rows, kind="stable")
     return _to_frame(footprints.iloc[rows[order]], polygons[order], methods[order], min_area)
@@ -241,7 +244,7 @@ def _batches(group: NDArray[np.int64], progress: Progress) -> Iterator[NDArray[n
 
 def _draw(
     polygons: NDArray[Any], group: NDArray[np.int64], step: float, outline: str
-) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[Any]]:
+) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[Any], NDArray[np.int64]]:
     """Regularize polygons in metres.
 
     Returns
@@ -250,14 +253,18 @@ def _draw(
     row : int array
         Polygon of the input that each was.
     methods : array of str
+    blocks : int array
+        Attached polygons have the same number, less than how many there are.
     """
     polygons, row = _share_walls(polygons, group)
     samples = _scaled(sample_evenly(polygons, step), 1 / step)
-    drawn, methods = _regularize(samples, group[row], outline)
-    return _scaled(drawn, step), row, methods
+    drawn, methods, blocks = _regularize(samples, group[row], outline)
+    return _scaled(drawn, step), row, methods, blocks
 
 
-def _regularize(polygons: NDArray[Any], group: NDArray[np.int64], outline: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _regularize(
+    polygons: NDArray[Any], group: NDArray[np.int64], outline: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Regularize polygons in steps, as raw rings of a raster would be: attached ones together."""
     drawn, methods = np.empty(len(polygons), object), np.empty(len(polygons), object)
     blocks = np.zeros(len(polygons), np.int64)
@@ -267,7 +274,7 @@ def _regularize(polygons: NDArray[Any], group: NDArray[np.int64], outline: str) 
     for own, done in zip(members, regularize_rings(rings, _rule(outline)), strict=True):
         drawn[own], methods[own], blocks[own] = done.polygons, done.methods, done.blocks + first_block
         first_block += len(own)
-    return give_way(drawn, blocks), methods
+    return drawn, methods, blocks
 
 
 def _as_rings(polygons: NDArray[Any]) -> Rings:

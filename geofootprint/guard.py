@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geofootprint.lines import Floats, neighbours
 from geofootprint.nearness import half_sine
 
-__all__ = ["ALIKE", "MIN_ANGLE", "find_faults", "overlap", "simple_polygon"]
+__all__ = ["ALIKE", "MIN_ANGLE", "TOLERANCE", "find_faults", "overlap", "simple_polygon"]
 
 MIN_ANGLE = 15.0
 """Degrees of the sharpest corner."""

@@ -19,7 +19,7 @@ from geofootprint.corners import Sides
 from geofootprint.curves import NAMES, PARAMETERS, Curves, draw_curve
 from geofootprint.directions import align, find_directions
 from geofootprint.errors import OptionError
-from geofootprint.guard import ALIKE, find_faults, overlap, simple_polygon
+from geofootprint.guard import ALIKE, TOLERANCE, find_faults, overlap, simple_polygon
 from geofootprint.lines import SPACING, Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
 from geofootprint.noise import estimate_noise
@@ -57,6 +57,10 @@ THIN = 2.0
 
 BATCH = 50_000
 """Vertices in work at once; what is measured of them needs about 4 kB each."""
+
+LARGEST = 50_000
+"""Samples of the largest polygon that is fitted. What has more is noise, or a town that grew together: no outline of it
+would be worth the time."""
 
 PRICE = 2.5
 """Of each number that describes a curve."""
@@ -117,9 +121,11 @@ def regularize_polygons(
         raise OptionError(f"The noise must be more than 0, not {noise:g}.")
     polygons = shapely.force_2d(polygons)
     result, methods = polygons.copy(), np.full(len(polygons), "simplified", object)
-    sound = np.flatnonzero(shapely.area(polygons) > 0)
-    samples = shapely.get_num_coordinates(polygons[sound]) + shapely.length(polygons[sound]) / SPACING
-    size = np.cumsum(samples)
+    samples = shapely.get_num_coordinates(polygons) + shapely.length(polygons) / SPACING
+    endless = samples > LARGEST
+    result[endless] = shapely.simplify(polygons[endless], TOLERANCE)
+    sound = np.flatnonzero((shapely.area(polygons) > 0) & ~endless)
+    size = np.cumsum(samples[sound])
     cuts = np.searchsorted(size, np.arange(BATCH, size[-1] if len(size) else 0, BATCH))
     shortest = min_edge * (AREA_SLACK if outline == "area" else 1)
     for own in np.split(sound, cuts):
