@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import geopandas as gpd
 import numpy as np
 import pyogrio
@@ -266,3 +267,32 @@ def test_the_input_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no known extension"):
         regularize(path, tmp_path / "b.dxf")
     assert path.read_bytes() == before
+
+
+def test_exact_neighbours_come_back_exactly() -> None:
+    rng = np.random.default_rng(4)
+    pairs = []
+    for number in range(60):
+        width, other, depth = rng.uniform(7, 14, 3)
+        two = at((0, 0, width, depth), (width, 0, width + other, depth), angle=float(rng.uniform(0, 90)))
+        pairs += [shapely.affinity.translate(house, 60 * (number % 10), 60 * (number // 10)) for house in two]
+    cleaned = clean_footprints(layer(pairs), tolerance=0.5)
+    apart = shapely.hausdorff_distance(np.array(pairs), np.asarray(cleaned.geometry.array))
+    assert apart.max() < 0.01
+
+
+def test_noise_that_grows_towards_neighbours_leaves_no_overlap() -> None:
+    for seed in (1, 2):
+        field = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(300, 300)), (0, 0), 4)
+        mask = (field / field.std() * 0.4 > 0.05).astype(np.uint8)
+        blobs = [
+            shapely.geometry.shape(found)
+            for found, _ in rasterio.features.shapes(mask, mask=mask > 0, transform=Affine(0.15, 0, EAST, 0, -0.15, NORTH))
+        ]
+        assert overlap(clean_footprints(layer(blobs), tolerance=0.5)) < 1e-6
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, float("inf")])
+def test_a_tolerance_beyond_reason(tolerance: float) -> None:
+    with pytest.raises(OptionError, match=r"The tolerance must be from 0\.04 to 100 m"):
+        clean_footprints(layer(at((0, 0, 10, 10))), tolerance=tolerance)

@@ -329,3 +329,12 @@ class TestRealBuildings:
         expected = one.intersection(other).area / one.union(other).area
         assert evaluation.scores.pixels.iou == pytest.approx(expected, abs=1e-3)
         assert np.isclose(evaluation.scores.objects.f1, 1)
+
+
+def test_layers_of_two_countries_are_refused_at_once(tmp_path: Path) -> None:
+    here = gpd.GeoDataFrame(geometry=[shapely.box(680_000, 5_238_000, 680_010, 5_238_010)], crs="EPSG:25832")
+    write_footprints(here, tmp_path / "here.gpkg")
+    write_footprints(here.set_geometry(here.translate(900_000)), tmp_path / "there.gpkg")
+    with pytest.raises(VectorError, match=r"lie 9\d\d km apart; check that both show the same place"):
+        evaluate(tmp_path / "there.gpkg", tmp_path / "here.gpkg", out=tmp_path / "report")
+    assert not (tmp_path / "report").exists()

@@ -57,3 +57,9 @@ def test_equal_vertices_stay_equal_and_groups_do_not_meet() -> None:
 def test_a_point_outside_the_crs() -> None:
     with pytest.raises(VectorError, match="outside their CRS, EPSG:4326"):
         metres_per_unit(np.array([[680_000.0, 5_238_000.0]]), pyproj.CRS("EPSG:4326"))
+
+
+def test_beside_the_antimeridian() -> None:
+    crs = pyproj.CRS("EPSG:3832")
+    middle = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(180.0, -17.0)
+    assert np.linalg.det(metres_per_unit(np.array([middle]), crs))[0] == pytest.approx(np.cos(np.radians(17)) ** 2, rel=0.01)

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geofootprint import regularize
+from geofootprint.errors import OptionError
 from geofootprint.guard import find_faults
 from geofootprint.regularize import METHODS, regularize_polygons
 
@@ -237,3 +239,22 @@ def test_time_grows_with_the_length_of_the_ring() -> None:
         return time.process_time() - start
 
     assert seconds(100_000) < 40 * seconds(10_000)
+
+
+def test_a_long_thin_rectangle() -> None:
+    thin = turned(shapely.box(0, 0, 300, 4), 23)
+    fit = regularize_polygons(np.array([thin]))
+    assert fit.methods.tolist() == ["rectangle"]
+    assert shapely.hausdorff_distance(fit.polygons[0], thin) < 0.01
+
+
+def test_what_is_no_building_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regularize, "LARGEST", 100)
+    fit = regularize_polygons(np.array([shapely.box(0, 0, 400, 400), RECTANGLE]))
+    assert fit.methods.tolist() == ["simplified", "rectangle"]
+
+
+@pytest.mark.parametrize(("options", "text"), [({"outline": "raw"}, "use map or area"), ({"noise": 0.0}, "more than 0")])
+def test_impossible_options(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(OptionError, match=text):
+        regularize_polygons(np.array([RECTANGLE]), **options)
