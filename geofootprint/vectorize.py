@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from geofootprint._version import __version__
 from geofootprint.errors import OptionError, RasterError
 from geofootprint.groups import CELL, Walk
+from geofootprint.metrics import count_vertices
 from geofootprint.outlines import give_way, largest_part, regularize_rings
 from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
@@ -265,7 +266,7 @@ def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float) -> gpd.Geo
         {
             "confidence": np.concatenate([np.zeros(0), *(part.confidence for part in rings)])[order],
             "method": np.concatenate([np.zeros(0, object), *(part.methods for part in rings)])[order],
-            "vertices": _count_vertices(polygons),
+            "vertices": count_vertices(polygons),
             "at_edge": np.concatenate([np.zeros(0, np.bool_), *(part.at_edge for part in rings)])[order],
             "source": "",
             "model": "",
@@ -299,8 +300,3 @@ def _to_map(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
     for i in np.flatnonzero(~shapely.is_valid(placed)):  # rounding may fold a needle
         placed[i] = largest_part(placed[i])
     return cast("NDArray[Any]", placed)
-
-
-def _count_vertices(polygons: NDArray[Any]) -> NDArray[np.int64]:
-    rings = 1 + shapely.get_num_interior_rings(polygons)
-    return cast("NDArray[np.int64]", shapely.get_num_coordinates(polygons) - rings)
