@@ -57,7 +57,7 @@ SOUND = (0.6, 0.9)
 STROKES = 6
 """Walls for each house, of which a real block has two or three; with more of them it is noise that is not worth a fit."""
 
-RIM = 0.1
+RIM = 0.45
 """Share of the outline of a face without owner that is open to the outside; a face that is more closed in is a gap."""
 
 TOO_MANY = 0.25
