@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from geofootprint._version import __version__
 from geofootprint.errors import MissingDependencyError, OptionError, VectorError
 from geofootprint.metrics import count_vertices
-from geofootprint.outlines import give_way, regularize_rings
+from geofootprint.outlines import give_way, regularize_rings, unfold
 from geofootprint.output import require_other
 from geofootprint.planes import group_neighbours, lay_planes, metres_per_unit
 from geofootprint.progress import SILENT, Progress, track
 from geofootprint.rings import Rings, Rule
-from geofootprint.vector import clean_polygons, measure_on_ellipsoid, read_footprints, require_format, write_footprints
+from geofootprint.vector import measure_on_ellipsoid, read_footprints, require_format, write_footprints
 
 __all__ = ["OUTLINES", "RegularizeResult", "clean_footprints", "regularize", "sample_evenly", "usual_tolerance"]
 
@@ -132,7 +132,7 @@ def clean_footprints(
         _, local_group = np.unique(group[chosen], return_inverse=True)
         planes = lay_planes(shapes[chosen], local_group, footprints.crs)
         drawn, row, methods, blocks = _draw(planes.to_metres(shapes[chosen], local_group), local_group, step, outline)
-        parts[0].append(_valid(planes.to_map(drawn, local_group[row])))
+        parts[0].append(unfold(planes.to_map(drawn, local_group[row])))
         parts[1].append(chosen[row])
         parts[2].append(methods)
         parts[3].append(blocks + sum(len(part) for part in parts[3]))
@@ -374,13 +374,6 @@ def sample_evenly(polygons: NDArray[Any], step: float) -> NDArray[Any]:
 
 def _scaled(polygons: NDArray[Any], factor: float) -> NDArray[Any]:
     return cast("NDArray[Any]", shapely.transform(polygons, lambda xy: xy * factor))
-
-
-def _valid(polygons: NDArray[Any]) -> NDArray[Any]:
-    """Repair the few that rounding folded."""
-    for i in np.flatnonzero(~shapely.is_valid(polygons)):
-        polygons[i] = max(clean_polygons(polygons[i : i + 1]), key=shapely.area, default=shapely.Polygon())
-    return polygons
 
 
 def _tell_losses(count: int, rows: NDArray[np.intp], progress: Progress) -> None:

@@ -11,13 +11,14 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs, simplify_together
+from geofootprint.guard import TOLERANCE
 from geofootprint.regularize import MIN_EDGE, Regularized, regularize_polygons
 from geofootprint.rings import Rings, Rule
 from geofootprint.spans import PRICES
 from geofootprint.vector import clean_polygons
-from geofootprint.walls import BLOCK_PRICES, TOLERANCE, regularize_block
+from geofootprint.walls import BLOCK_PRICES, regularize_block
 
-__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "regularize_rings"]
+__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "regularize_rings", "unfold"]
 
 ATTACHED = "attached"
 """Method of a building whose outline was made together with those that it touches."""
@@ -187,6 +188,13 @@ def give_way(polygons: NDArray[Any], blocks: NDArray[np.int64]) -> NDArray[Any]:
     for i, j in zip(first[overlap], second[overlap], strict=True):
         small, large = (i, j) if areas[i] < areas[j] else (j, i)
         polygons[small] = largest_part(shapely.difference(polygons[small], polygons[large]))
+    return polygons
+
+
+def unfold(polygons: NDArray[Any]) -> NDArray[Any]:
+    """Repair, in place, the few polygons that rounding to map coordinates folded; return the array."""
+    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+        polygons[i] = largest_part(polygons[i])
     return polygons
 
 

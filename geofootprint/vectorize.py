@@ -18,7 +18,7 @@ from geofootprint._version import __version__
 from geofootprint.errors import OptionError, RasterError
 from geofootprint.groups import CELL, Walk
 from geofootprint.metrics import count_vertices
-from geofootprint.outlines import give_way, largest_part, regularize_rings
+from geofootprint.outlines import give_way, regularize_rings, unfold
 from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import Grid
@@ -297,6 +297,4 @@ def _to_map(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
         return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
 
     placed = shapely.orient_polygons(shapely.transform(polygons, place))
-    for i in np.flatnonzero(~shapely.is_valid(placed)):  # rounding may fold a needle
-        placed[i] = largest_part(placed[i])
-    return cast("NDArray[Any]", placed)
+    return unfold(placed)

@@ -19,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import simplify_together
+from geofootprint.guard import TOLERANCE
 from geofootprint.polylines import fit_chains
 from geofootprint.regularize import MIN_EDGE, regularize_polygons
 from geofootprint.spans import Prices
@@ -71,9 +72,6 @@ TOUCHING = 0.05
 
 ROUNDS = 4
 """Times that houses which did not come out well are put back with their own rings."""
-
-TOLERANCE = 0.6
-"""Pixels that the own ring of a house may be from the raw one."""
 
 
 @dataclass(frozen=True)
