@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from geofootprint.config import DataConfig
-from geofootprint.labels import CONTOUR, NODATA
-from geofootprint.learning.dataset import TileSet, is_building
-from geofootprint.learning.transforms import jitter_colours, random_crop
+from geofootprint.labels import NODATA
+from geofootprint.learning.dataset import TileSet, is_building, is_contour, is_touch
+from geofootprint.learning.transforms import disturb, jitter_colours, random_crop
 
 __all__ = ["Batch", "BatchStream", "to_batch"]
 
 WORKERS = min(8, max(1, (os.cpu_count() or 1) // 2))
 """Threads that make batches; the other cores are the networks'."""
+
+IS_CLASS: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.bool_]]] = {
+    "building": is_building, "contour": is_contour, "touch": is_touch,
+}
 
 AHEAD = 2
 """Batches made ahead by each thread."""
@@ -34,8 +38,8 @@ class Batch:
     ----------
     image : float tensor of shape (N, C, H, W)
         Of 0 to 1.
-    target : float tensor of shape (N, 2, H, W)
-        Building and contour, 0 or 1.
+    target : float tensor of shape (N, K, H, W)
+        A channel of 0 and 1 for each class, building first.
     valid : float tensor of shape (N, H, W)
         1 where labels are known.
     """
@@ -45,10 +49,18 @@ class Batch:
     valid: torch.Tensor
 
 
-def to_batch(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Batch:
-    """Turn images of shape (N, H, W, C) and labels of shape (N, H, W) into a batch in the CPU's memory."""
+def to_batch(images: NDArray[np.uint8], labels: NDArray[np.uint8], classes: Sequence[str]) -> Batch:
+    """Turn images and labels into a batch in the CPU's memory.
+
+    Parameters
+    ----------
+    images : array of shape (N, H, W, C)
+    labels : array of shape (N, H, W)
+    classes : sequence of str
+        The target's channels, of building, contour and touch.
+    """
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    target = np.stack([is_building(labels), labels == CONTOUR], axis=1)
+    target = np.stack([IS_CLASS[name](labels) for name in classes], axis=1)
     return Batch(
         pixels.contiguous(memory_format=torch.channels_last),
         torch.from_numpy(target).float(),
@@ -104,7 +116,7 @@ class BatchStream:
     def _make(self, first: int) -> Batch:
         crops = [self.crop(first + number) for number in self._share]
         images, labels = zip(*crops, strict=True)
-        return to_batch(np.stack(images), np.stack(labels))
+        return to_batch(np.stack(images), np.stack(labels), self._config.classes)
 
     def crop(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return the image, of shape (patch, patch, C), and the label of one crop."""
@@ -116,4 +128,6 @@ class BatchStream:
             tile.image, tile.label, rng, patch=config.patch, scale=config.scale, rotation=config.rotation,
             quarter_turns=config.quarter_turns,
         )
-        return jitter_colours(image, rng, strength=config.colour), label
+        image = jitter_colours(image, rng, strength=config.colour)
+        image = disturb(image, rng, shadow=config.shadow, blur=config.blur, noise=config.noise, jpeg=config.jpeg)
+        return image, label

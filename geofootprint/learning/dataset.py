@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import geopandas as gpd
 import numpy as np
 from affine import Affine
@@ -20,9 +21,13 @@ from geofootprint.labels import BACKGROUND, BUILDING, CONTOUR, NODATA
 from geofootprint.raster import open_raster
 from geofootprint.tiling import SCHEMA
 
-__all__ = ["Tile", "TileSet", "is_building", "read_tiles"]
+__all__ = ["TOUCH", "Tile", "TileSet", "is_building", "is_contour", "is_touch", "read_tiles"]
 
 KNOWN_LABELS = (BACKGROUND, BUILDING, CONTOUR, NODATA)
+"""In files."""
+
+TOUCH = 3
+"""In memory, a contour along a wall that two buildings share."""
 
 SAME_GSD = 0.02
 """Datasets whose ground sampling distances differ by less than this share go together."""
@@ -38,6 +43,7 @@ class Tile:
     ----------
     image : array of shape (H, W, C)
     label : array of shape (H, W)
+        As in files, and `TOUCH`.
     weight : float
         How often to take crops from it, against the others.
     """
@@ -75,7 +81,34 @@ class TileSet:
 
 def is_building(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where a label shows building, contours counted."""
-    return np.asarray((label == BUILDING) | (label == CONTOUR))
+    return np.asarray((label != BACKGROUND) & (label != NODATA))
+
+
+def is_contour(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where a label shows a contour, those along shared walls counted."""
+    return np.asarray((label == CONTOUR) | (label == TOUCH))
+
+
+def is_touch(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where a label shows a contour along a wall that two buildings share."""
+    return np.asarray(label == TOUCH)
+
+
+def mark_touch(label: NDArray[np.uint8], contour_width: int) -> NDArray[np.uint8]:
+    """Return a label with `TOUCH` where contours run along shared walls.
+
+    Contours lie inside their building, at most their width from its edge. Where one is farther than that from all
+    that is not building, the edge is another building's.
+
+    Parameters
+    ----------
+    label : array of shape (H, W)
+    contour_width : int
+        With which the contours were drawn, in pixels.
+    """
+    around = np.ones((2 * contour_width + 1,) * 2, np.uint8)
+    inside = cv2.erode(is_building(label).astype(np.uint8), around) > 0  # beyond the tile's edge counts as building
+    return np.where(inside & (label == CONTOUR), np.uint8(TOUCH), label)
 
 
 def read_tiles(folders: Folders, split: str) -> TileSet:
@@ -124,7 +157,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise MissingFileError(f"{folder} does not exist; give the folder of a dataset made by geofootprint tile.")
     try:
         info = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        known = {key: info[key] for key in ("schema", "bands", "dtype", "gsd", "sources")}
+        known = {key: info[key] for key in ("schema", "bands", "dtype", "gsd", "contour_width", "sources")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{folder} is not a dataset: its dataset.json is missing or damaged; make one with geofootprint tile."
@@ -172,6 +205,7 @@ def _read_split(folder: Path, info: dict[str, Any], split: str, weight: float) -
         _check_values(label, folder / label_name)
         known = float((label != NODATA).sum())
         often = 0.25 + min(0.75, 5 * float(is_building(label).mean()))
+        label = mark_touch(label, info["contour_width"])
         yield Tile(np.ascontiguousarray(np.moveaxis(image, 0, -1)), label, weight * known * often)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from geofootprint.config import from_dict
 from geofootprint.errors import MissingDependencyError, ModelError, OptionError
 from geofootprint.learning.checkpoint import load_checkpoint
 from geofootprint.learning.networks import build_generator
@@ -169,9 +170,8 @@ def _describe(state: Mapping[str, Any], name: str, *, patch: int, overlap: int) 
 
 
 def _restore(state: Mapping[str, Any]) -> nn.Module:
-    settings, data = state["config"]["generator"], state["data"]
-    options = {key: value for key, value in settings.items() if key != "name"}
-    network = build_generator(settings["name"], data["bands"], len(data["classes"]), **options)
+    data = state["data"]
+    network = build_generator(from_dict(state["config"]).generator, data["bands"], len(data["classes"]))
     weights = state["networks"]
     network.load_state_dict(weights.get("generator_ema") or weights["generator"])
     return network

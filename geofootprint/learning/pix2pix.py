@@ -19,13 +19,10 @@ from geofootprint.learning.losses import adversarial_loss, bce_loss, dice_loss, 
 from geofootprint.learning.networks import PatchGAN, build_generator
 from geofootprint.learning.networks.norm import share_batch_norm
 
-__all__ = ["CLASSES", "LOSSES", "Average", "Pix2Pix"]
+__all__ = ["LOSSES", "Average", "Pix2Pix"]
 
-CLASSES = ("building", "contour")
-"""Channels of the generator's output."""
-
-LOSSES = ("bce", "dice", "contour", "l1", "adversarial", "discriminator_real", "discriminator_fake")
-"""What `Pix2Pix.step` returns."""
+LOSSES = ("bce", "dice", "contour", "touch", "l1", "adversarial", "discriminator_real", "discriminator_fake")
+"""What `Pix2Pix.step` returns; contour and touch where there are such channels."""
 
 
 class Pix2Pix:
@@ -47,12 +44,12 @@ class Pix2Pix:
     def __init__(self, config: TrainConfig, bands: int, fabric: Fabric) -> None:
         self.config = config
         self._fabric = fabric
-        chosen = config.generator
-        generator = build_generator(chosen.name, bands, len(CLASSES), width=chosen.width, stride=chosen.stride)
+        classes = config.data.classes
+        generator = build_generator(config.generator, bands, len(classes))
         discriminator: nn.Module = PatchGAN(
-            bands + len(CLASSES), width=config.discriminator.width, spectral_norm=config.discriminator.spectral_norm
+            bands + len(classes), width=config.discriminator.width, spectral_norm=config.discriminator.spectral_norm
         )
-        if chosen.name == "unet256":
+        if config.generator.name == "unet256":
             generator.apply(_initialise_as_paper)
             discriminator.apply(_initialise_as_paper)
         rates, betas = config.optimizer, (config.optimizer.beta1, 0.999)
@@ -162,14 +159,16 @@ class Pix2Pix:
         return {name: value.detach() for name, value in losses.items()}
 
     def _label_losses(self, batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
-        building, contour = batch.target[:, 0], batch.target[:, 1]
-        return {
-            "bce": bce_loss(logits[:, 0], building, batch.valid),
-            "dice": dice_loss(logits[:, 0], building, batch.valid),
-            "contour": bce_loss(logits[:, 1], contour, batch.valid) + dice_loss(logits[:, 1], contour, batch.valid),
-            # The paper's labels and outputs are of -1 to 1: differences there are twice those of probabilities.
-            "l1": 2 * l1_loss(torch.sigmoid(logits), batch.target, batch.valid),
-        }
+        bce, dice = (
+            [loss(logits[:, channel], batch.target[:, channel], batch.valid) for channel in range(logits.shape[1])]
+            for loss in (bce_loss, dice_loss)
+        )
+        losses = {"bce": bce[0], "dice": dice[0]}
+        for channel, name in enumerate(self.config.data.classes[1:], start=1):
+            losses[name] = bce[channel] + dice[channel]
+        # The paper's labels and outputs are of -1 to 1: differences there are twice those of probabilities.
+        losses["l1"] = 2 * l1_loss(torch.sigmoid(logits), batch.target, batch.valid)
+        return losses
 
     def _judge(self, batch: Batch, logits: torch.Tensor) -> torch.Tensor:
         # The generator's gradient passes through the discriminator, but must not move it. Through the bare module:

@@ -23,7 +23,7 @@ from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
 from geofootprint.learning.devices import launch, make_fabric
 from geofootprint.learning.interrupts import cancelled_by_interrupt
-from geofootprint.learning.pix2pix import CLASSES, LOSSES, Pix2Pix
+from geofootprint.learning.pix2pix import LOSSES, Pix2Pix
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.samples import write_samples
 from geofootprint.learning.schedule import Counters, Schedule
@@ -330,7 +330,9 @@ class _Loop:
         counters = self.counters
         # Cancelled here, some processes would wait for others.
         told = progress if self.fabric.world_size == 1 else SILENT
-        score = validate(self.networks.predictor, self.validation_tiles, self.fabric, progress=told)
+        score = validate(
+            self.networks.predictor, self.validation_tiles, self.fabric, classes=self.config.data.classes, progress=told
+        )
         counters.validation_seconds = self._tick()
         counters.epoch += 1
         counters.validated, counters.validated_at = counters.step, counters.elapsed
@@ -349,7 +351,8 @@ class _Loop:
         place = {"epoch": counters.epoch, "step": counters.step, "seconds": round(counters.elapsed, 1)}
         self.folder.append("scores.csv", place | {name: round(value, 4) for name, value in asdict(score).items()})
         write_samples(
-            self.folder.sample(counters.epoch), self.networks.predictor, self.validation_tiles, self.fabric
+            self.folder.sample(counters.epoch), self.networks.predictor, self.validation_tiles, self.fabric,
+            classes=self.config.data.classes,
         )
 
     def _save(self, path: Path) -> None:
@@ -367,7 +370,7 @@ class _Loop:
             "networks": self.networks.state(),
             "score": asdict(self.score) if self.score else None,
             "data": {
-                "bands": tiles.bands, "dtype": "uint8", "gsd": tiles.gsd, "classes": list(CLASSES),
+                "bands": tiles.bands, "dtype": "uint8", "gsd": tiles.gsd, "classes": list(self.config.data.classes),
                 "sources": list(tiles.sources), "tiles": len(tiles.tiles),
             },
         }

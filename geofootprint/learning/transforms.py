@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geofootprint.labels import NODATA
 
-__all__ = ["jitter_colours", "random_crop"]
+__all__ = ["disturb", "jitter_colours", "random_crop"]
 
 Pixels = NDArray[np.uint8]
 
@@ -106,9 +106,7 @@ def _sample_label(label: Pixels, linear: NDArray[np.float64], offset: NDArray[np
 
 
 def jitter_colours(image: Pixels, rng: np.random.Generator, *, strength: float) -> Pixels:
-    """Change what cameras, seasons and compression change.
-
-    Brightness, contrast, gamma, a gain for each band, saturation, a cast shadow, blur, noise and JPEG, each at random.
+    """Change the colours as cameras and seasons do: gamma, saturation, contrast, brightness, a gain for each band.
 
     Parameters
     ----------
@@ -130,17 +128,39 @@ def jitter_colours(image: Pixels, rng: np.random.Generator, *, strength: float) 
     mean = float(x.mean())
     contrast, brightness = math.exp(rng.normal(0, 0.2 * strength)), rng.normal(0, 0.08 * strength)
     gain = np.exp(rng.normal(0, 0.08 * strength, x.shape[2])).astype(np.float32)
-    x = ((x - mean) * contrast + mean + brightness) * gain
-    if rng.random() < 0.2 * strength:
-        x *= _shadow((x.shape[0], x.shape[1]), rng)[..., None]
-    if rng.random() < 0.3 * strength:
-        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.3, 1.2)).reshape(image.shape)
-    if rng.random() < 0.3 * strength:
-        x += rng.normal(0, rng.uniform(0.005, 0.04), x.shape).astype(np.float32)
-    changed: Pixels = np.clip(np.rint(x * 255), 0, 255).astype(np.uint8)
-    if rng.random() < 0.3 * strength and image.shape[2] == 3:
-        changed = _compress(changed, quality=int(rng.integers(40, 90)))
-    return changed
+    return _to_bytes(((x - mean) * contrast + mean + brightness) * gain)
+
+
+def disturb(
+    image: Pixels, rng: np.random.Generator, *, shadow: float, blur: float, noise: float, jpeg: float
+) -> Pixels:
+    """Add what lies between a roof and its picture: a cast shadow, blur, noise and compression.
+
+    Parameters
+    ----------
+    image : array of shape (H, W, C)
+    rng : numpy.random.Generator
+    shadow, blur, noise, jpeg : float
+        How probable each is, from 0 to 1. JPEG is for three bands alone.
+
+    Returns
+    -------
+    array of shape (H, W, C)
+    """
+    if rng.random() < shadow:
+        image = _to_bytes(image * (_shadow((image.shape[0], image.shape[1]), rng)[..., None] / 255))
+    if rng.random() < blur:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2)), np.uint8).reshape(image.shape)
+    if rng.random() < noise:
+        spread = rng.uniform(0.005, 0.04)
+        image = _to_bytes(image / np.float32(255) + rng.normal(0, spread, image.shape).astype(np.float32))
+    if rng.random() < jpeg and image.shape[2] == 3:
+        image = _compress(image, quality=int(rng.integers(40, 90)))
+    return image
+
+
+def _to_bytes(x: NDArray[np.floating[Any]]) -> Pixels:
+    return np.asarray(np.clip(np.rint(x * 255), 0, 255), np.uint8)
 
 
 def _shadow(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:

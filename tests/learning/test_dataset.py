@@ -9,11 +9,12 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
 from geofootprint.errors import DatasetError, MissingFileError, OptionError, RasterError
-from geofootprint.learning.dataset import is_building, read_tiles
+from geofootprint.learning.dataset import TOUCH, is_building, is_contour, is_touch, mark_touch, read_tiles
 
 
 @pytest.fixture
@@ -157,3 +158,30 @@ def test_missing_and_truncated_tile(copied: Path) -> None:
     path.unlink()
     with pytest.raises(MissingFileError, match=path.name):
         read_tiles([(copied, 1.0)], "train")
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_touch_is_the_contour_along_shared_walls(width: int) -> None:
+    label = np.zeros((40, 60), np.uint8)
+    for left in (10, 25):  # two houses of 15 px, the wall between them at 25; a third alone
+        burn_house(label, left, width)
+    burn_house(label, 42, width)
+    marked = mark_touch(label, width)
+    rows, columns = np.nonzero(marked == TOUCH)
+    assert sorted(set(columns)) == list(range(25 - width, 25 + width))
+    assert (rows.min(), rows.max()) == (10 + width, 29 - width)
+    assert np.array_equal(is_building(marked), is_building(label))
+    assert np.array_equal(is_contour(marked), label == 2)
+    assert np.array_equal(is_touch(marked), marked == TOUCH)
+
+
+def burn_house(label: NDArray[np.uint8], left: int, width: int) -> None:
+    label[10:30, left : left + 15] = 2
+    label[10 + width : 30 - width, left + width : left + 15 - width] = 1
+
+
+def test_a_tiles_edge_is_no_shared_wall_and_nodata_is_none() -> None:
+    label = np.full((40, 40), 1, np.uint8)
+    label[:, 30:] = 255
+    label[:, 28:30] = 2
+    assert not is_touch(mark_touch(label, 2)).any()

@@ -9,13 +9,16 @@ torch = pytest.importorskip("torch", reason="needs geofootprint[train]")
 
 from torch import nn  # noqa: E402
 
+from geofootprint.config import GeneratorConfig  # noqa: E402
 from geofootprint.errors import OptionError  # noqa: E402
 from geofootprint.learning.networks import PatchGAN, UNet, UNet256, build_generator  # noqa: E402
 from geofootprint.learning.networks.padding import pad_to_multiple  # noqa: E402
 
-SMALL: list[tuple[str, dict[str, int]]] = [
-    ("unet", {"width": 4}),
+SMALL: list[tuple[str, dict[str, Any]]] = [
+    ("unet", {"width": 4, "stride": 1}),
     ("unet", {"width": 4, "stride": 2}),
+    ("unet", {"width": 4, "norm": "channel", "upsampling": "transposed"}),
+    ("unet", {"width": 4, "norm": "none"}),
     ("unet256", {"width": 4}),
 ]
 
@@ -24,9 +27,9 @@ def count(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def small(name: str, options: dict[str, int], *, bands: int = 3) -> Any:
+def small(name: str, options: dict[str, Any], *, bands: int = 3) -> Any:
     torch.manual_seed(0)
-    return build_generator(name, bands, 2, **options).eval()
+    return build_generator(GeneratorConfig(name, **options), bands, 2).eval()
 
 
 def on_meta(kind: Any, *arguments: int, **options: Any) -> nn.Module:
@@ -148,7 +151,7 @@ def test_smp_generator() -> None:
 )
 def test_unknown_generators(name: str, message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
-        build_generator(name, 3, 2)
+        build_generator(GeneratorConfig(name), 3, 2)
     assert "\n" not in str(caught.value)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
 from geofootprint.labels import NODATA
-from geofootprint.learning.transforms import jitter_colours, random_crop
+from geofootprint.learning.transforms import disturb, jitter_colours, random_crop
 
 Pixels = NDArray[np.uint8]
 
@@ -148,9 +148,46 @@ def test_colours_are_seeded_and_leave_the_source() -> None:
     assert {one.dtype for one in changed} == {np.dtype(np.uint8)}
 
 
+DISTURBANCES = ("shadow", "blur", "noise", "jpeg")
+
+
+def disturbed(image: NDArray[np.uint8], *, seed: int = 0, **shares: float) -> NDArray[np.uint8]:
+    return disturb(image, np.random.default_rng(seed), **{name: shares.get(name, 0.0) for name in DISTURBANCES})
+
+
+def test_each_disturbance_can_be_switched_off() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    before = image.copy()
+    assert np.array_equal(disturbed(image), image)
+    for name in DISTURBANCES:
+        only: dict[str, Any] = {name: 1.0}
+        changed = disturbed(image, **only)
+        assert changed.dtype == np.uint8
+        assert not np.array_equal(changed, image), name
+        assert np.array_equal(disturbed(image, **only), changed)
+    assert np.array_equal(image, before)
+
+
+def test_what_disturbances_do() -> None:
+    flat = np.full((64, 64, 3), 200, np.uint8)
+    assert np.array_equal(disturbed(flat, blur=1.0), flat)
+    shadowed = disturbed(flat, shadow=1.0)
+    assert (shadowed <= flat).all()
+    assert 0.35 * 200 < shadowed.min() < 0.85 * 200
+    noisy = disturbed(flat, noise=1.0).astype(float)
+    assert 0.003 * 255 < noisy.std() < 0.045 * 255
+    assert noisy.mean() == pytest.approx(200, abs=1)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4])
+def test_disturbances_take_any_bands(bands: int) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (32, 32, bands)).astype(np.uint8)
+    assert disturbed(image, shadow=1.0, blur=1.0, noise=1.0, jpeg=1.0).shape == (32, 32, bands)
+
+
 def test_jpeg_keeps_the_order_of_bands() -> None:
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 0] = 200
-    for seed in range(30):
-        changed = jitter_colours(red, np.random.default_rng(seed), strength=0.3)
-        assert changed[..., 0].mean() > changed[..., 2].mean() + 50
+    for seed in range(5):
+        changed = disturbed(red, seed=seed, jpeg=1.0)
+        assert changed[..., 0].mean() > changed[..., 2].mean() + 150
