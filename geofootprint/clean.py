@@ -14,16 +14,20 @@ from typing import Any, cast
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import shapely
 from numpy.typing import NDArray
 
 from geofootprint._version import __version__
 from geofootprint.errors import MissingDependencyError, OptionError, VectorError
 from geofootprint.metrics import count_vertices
-from geofootprint.outlines import give_way, regularize_rings, unfold
+from geofootprint.carve import carve
+from geofootprint.guard import find_faults
+from geofootprint.outlines import give_way, name_changed, regularize_rings, unfold
 from geofootprint.output import require_other
 from geofootprint.planes import group_neighbours, lay_planes, metres_per_unit
 from geofootprint.progress import SILENT, Progress, track
+from geofootprint.regularize import MIN_EDGE
 from geofootprint.rings import Rings, Rule
 from geofootprint.vector import measure_on_ellipsoid, read_footprints, require_format, write_footprints
 
@@ -138,7 +142,8 @@ def clean_footprints(
         parts[3].append(blocks + sum(len(part) for part in parts[3]))
     polygons, rows, methods, blocks = (np.concatenate(part) for part in parts)
     # Only here, where all lie in one plane: groups have planes of their own, and outlines may have moved towards each other.
-    polygons = give_way(polygons, blocks)
+    settled = _mend(give_way(polygons, blocks), MIN_EDGE * step, footprints.crs)
+    polygons, methods = settled, name_changed(methods, polygons, settled)
     _tell_losses(len(footprints), rows, progress)
     order = np.argsort(rows, kind="stable")
     return _to_frame(footprints.iloc[rows[order]], polygons[order], methods[order], min_area)
@@ -370,6 +375,28 @@ def sample_evenly(polygons: NDArray[Any], step: float) -> NDArray[Any]:
     share = (np.where(back[edge], pieces[edge] - number, number) / pieces[edge])[:, None]
     points = low[edge] * (1 - share) + high[edge] * share
     return cast("NDArray[Any]", shapely.polygons(shapely.linearrings(points, indices=ring[edge]), indices=owner))
+
+
+def _mend(polygons: NDArray[Any], min_edge: float, crs: pyproj.CRS) -> NDArray[Any]:
+    """Take short edges and spikes out of polygons in any CRS; the shortest edge is in metres."""
+    every = np.flatnonzero(~shapely.is_empty(polygons))
+    alone = np.arange(len(every))
+    faulty = every[find_faults(lay_planes(polygons[every], alone, crs).to_metres(polygons[every], alone), min_edge)]
+    if not len(faulty):
+        return polygons
+    polygons = polygons.copy()
+    tree = shapely.STRtree(polygons)
+    for i in faulty:
+        near = tree.query(polygons[i], predicate="dwithin", distance=shapely.length(polygons[i]) / 4)
+        others = np.sort(near[(near != i) & ~shapely.is_empty(polygons[near])])
+        here = polygons[np.append(i, others)]
+        together = np.zeros(len(here), np.int64)
+        plane = lay_planes(here, together, crs)
+        flat = plane.to_metres(here, together)
+        mended = carve(flat[0], flat[1:], min_edge)
+        if mended is not flat[0]:
+            polygons[i] = unfold(plane.to_map(np.array([mended]), together[:1]))[0]
+    return polygons
 
 
 def _scaled(polygons: NDArray[Any], factor: float) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs, simplify_together
+from geofootprint.carve import carve_faulty
 from geofootprint.guard import TOLERANCE
 from geofootprint.regularize import MIN_EDGE, Regularized, regularize_polygons
 from geofootprint.rings import Rings, Rule
@@ -18,7 +19,7 @@ from geofootprint.spans import PRICES
 from geofootprint.vector import clean_polygons
 from geofootprint.walls import BLOCK_PRICES, regularize_block
 
-__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "regularize_rings", "unfold"]
+__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "name_changed", "regularize_rings", "settle", "unfold"]
 
 ATTACHED = "attached"
 """Method of a building whose outline was made together with those that it touches."""
@@ -144,6 +145,8 @@ def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Ri
         found, fitted = regularize_block(group.polygons[houses], covers[own], fixed=fixed[houses])
         if found is None:
             found = simplify_together(group.polygons[houses], TOLERANCE)
+        if at_border[houses].any():
+            found = _clipped(found, rule.extent)
         outlines[houses], how[houses[fitted]] = found, ATTACHED
     return replace(group, polygons=outlines, methods=how, blocks=merged[plot.members])
 
@@ -155,6 +158,15 @@ def _reaches(polygons: NDArray[Any], extent: tuple[float, float, float, float]) 
     return reaches
 
 
+def _clipped(polygons: NDArray[Any], extent: tuple[float, float, float, float]) -> NDArray[Any]:
+    """Return polygons without what lies outside of the raster."""
+    box = shapely.box(*extent)
+    beyond = np.flatnonzero(~shapely.covers(box, polygons))
+    for i in beyond:
+        polygons[i] = largest_part(shapely.intersection(polygons[i], box))
+    return polygons
+
+
 def _overlapping(covers: NDArray[Any], blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs of blocks whose covers overlap."""
     if len(covers) < 2:
@@ -162,6 +174,37 @@ def _overlapping(covers: NDArray[Any], blocks: NDArray[np.int64]) -> tuple[NDArr
     first, second = shapely.STRtree(covers).query(covers, predicate="intersects")
     pairs = blocks[first] < blocks[second]
     return blocks[first[pairs]], blocks[second[pairs]]
+
+
+def settle(
+    polygons: NDArray[Any], methods: NDArray[Any], blocks: NDArray[np.int64], *, within: Any = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Take overlaps, short edges and spikes out of the outlines of a whole layer, in pixels.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+    methods : array of str
+    blocks : int array of the same length
+        Within a block there are no overlaps.
+    within : shapely geometry, optional
+        What no outline may leave.
+
+    Returns
+    -------
+    polygons : array of shapely.Polygon
+        Empty where nothing is left of one.
+    methods : array of str
+        `SIMPLIFIED` where an outline that was made by itself is no longer as it was made.
+    """
+    settled = carve_faulty(give_way(polygons, blocks), MIN_EDGE, within=within)
+    return settled, name_changed(methods, polygons, settled)
+
+
+def name_changed(methods: NDArray[Any], before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+    """Return the methods of polygons of which some were changed after they were made."""
+    same = np.fromiter((one is other for one, other in zip(before, after, strict=True)), np.bool_, len(before))
+    return np.where(same | (methods == ATTACHED), methods, SIMPLIFIED).astype(object)
 
 
 def give_way(polygons: NDArray[Any], blocks: NDArray[np.int64]) -> NDArray[Any]:
