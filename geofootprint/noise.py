@@ -12,7 +12,7 @@ import numpy as np
 
 from geofootprint.boundaries import Boundaries
 from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
-from geofootprint.spans import Nodes, Walls, cheapest_walls, trim
+from geofootprint.spans import Walls, cheapest_walls_at, trim
 
 __all__ = ["estimate_noise"]
 
@@ -64,7 +64,8 @@ def estimate_noise(boundaries: Boundaries) -> Floats:
     chains, owner = boundaries.chains, boundaries.owner
     sparse = boundaries.edge > SPARSE
     levels = np.array(LEVELS)[:, None] * np.where(sparse, FINE, 1)
-    cuts = _cut_at_all(boundaries, levels[:, owner])
+    nodes = boundaries.nodes
+    cuts = cheapest_walls_at(nodes, boundaries.errors, levels[:, owner[nodes.chain]])
     looks = np.stack([_shown_noise(chains, walls, owner) for walls in cuts])
     for before, look in pairwise(looks):
         np.minimum(look, GROWTH * before, out=look)
@@ -73,19 +74,6 @@ def estimate_noise(boundaries: Boundaries) -> Floats:
     stretches = np.bincount(owner, boundaries.length) / INDEPENDENT
     weight = np.where(sparse, 1, stretches / (stretches + TRUST))
     return np.asarray(np.maximum(shown, FLOOR) ** weight * USUAL ** (1 - weight), np.float64)
-
-
-def _cut_at_all(boundaries: Boundaries, levels: Floats) -> list[Walls]:
-    """Return the walls of all rings at each level, of shape (levels, rings), found in one go."""
-    nodes, (count, rings) = boundaries.nodes, levels.shape
-    chain = np.concatenate([nodes.chain + rings * level for level in range(count)])
-    every = Nodes(np.tile(nodes.sample, count), chain)
-    walls = cheapest_walls(every, np.tile(boundaries.errors, (count, 1, 1)), levels.ravel()[chain])
-    own = [walls.chain // rings == level for level in range(count)]
-    return [
-        Walls(walls.chain[at] % rings, walls.first[at], walls.last[at], walls.kind[at], walls.energy[rings * level :][:rings])
-        for level, at in enumerate(own)
-    ]
 
 
 def _noise_of_curves(boundaries: Boundaries) -> Floats:

@@ -23,7 +23,7 @@ from geofootprint.guard import ALIKE, TOLERANCE, find_faults, overlap, simple_po
 from geofootprint.lines import SPACING, Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
 from geofootprint.noise import estimate_noise
-from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls, cut_into_walls
+from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls_at, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "regularize_polygons"]
 
@@ -45,6 +45,12 @@ SOFT = 1.3
 
 LESS = 0.6
 """Of the noise where an outline strays, from one try to the next."""
+
+FINER = 0.12
+"""Of the noise, at which rings with too many nodes are cut first: the walls that are wanted meet where some of those do.
+
+Nodes of a cut at the noise itself would not do: walls of any angle leave out steps that those along a main direction find.
+"""
 
 STRETCH = 8.0
 """Samples around a place that strays in which the boundary is believed more at the next try."""
@@ -199,10 +205,11 @@ def _fit(boundaries: Boundaries, noise: Floats, doubt: Floats, min_edge: float, 
     """Fit outlines to rings, given the noise of their polygons, and of the samples of their boundaries."""
     owner, count = boundaries.owner, len(boundaries.rings)
     sigma = noise[owner]
-    walls = cheapest_walls(boundaries.nodes, boundaries.errors, doubt[boundaries.nodes.sample])
+    levels = np.array([1, FINER])[:, None] * doubt[boundaries.nodes.sample]
+    walls, finer = cheapest_walls_at(boundaries.nodes, boundaries.errors, levels)
     directions = find_directions(boundaries.chains, walls, owner, noise)
     start = _best_corners(boundaries.chains, walls)
-    nodes = _renumbered(boundaries.chains, _thinned(boundaries.nodes, walls, count), start)
+    nodes = _renumbered(boundaries.chains, _thinned(boundaries.nodes, (walls, finer), count), start)
     chains, doubt = boundaries.chains.turned(start), doubt[boundaries.chains.turning(start)]
     walls = cut_into_walls(chains, nodes, directions.angles[owner], doubt, min_edge=min_edge, prices=prices)
     sides = Sides.of(chains, walls)
@@ -254,10 +261,10 @@ def _renumbered(chains: Chains, nodes: Nodes, start: Indices) -> Nodes:
     return Nodes(chains.starts[chain] + place, chain)
 
 
-def _thinned(nodes: Nodes, walls: Walls, rings: int) -> Nodes:
-    """Of rings with many more nodes than a wall can run past, leave those at which walls met."""
+def _thinned(nodes: Nodes, cuts: tuple[Walls, ...], rings: int) -> Nodes:
+    """Of rings with many more nodes than a wall can run past, leave those at which walls of one of the cuts met."""
     many = np.bincount(nodes.chain, minlength=rings) > 3 * REACH
-    kept = ~many[nodes.chain] | np.isin(nodes.sample, walls.first)
+    kept = ~many[nodes.chain] | np.isin(nodes.sample, np.concatenate([walls.first for walls in cuts]))
     return Nodes(nodes.sample[kept], nodes.chain[kept])
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Prices",
     "Walls",
     "cheapest_walls",
+    "cheapest_walls_at",
     "cut_into_walls",
     "trim",
     "wall_errors",
@@ -167,6 +168,20 @@ def cheapest_walls(nodes: Nodes, errors: Floats, noise: Floats, *, prices: Price
     chain, first, last, kind = _backward(total, back, came, starts, counts)
     kind = np.where(kind == kinds, -1, kind)
     return Walls(chain, nodes.sample[first], nodes.sample[last], kind, total[starts + counts - 1].min(axis=1))
+
+
+def cheapest_walls_at(nodes: Nodes, errors: Floats, noise: Floats) -> list[Walls]:
+    """Cut the same chains at several levels of noise, of shape (levels, nodes), in one go."""
+    levels, chains = len(noise), int(nodes.chain[-1]) + 1
+    chain = np.concatenate([nodes.chain + chains * level for level in range(levels)])
+    every = Nodes(np.tile(nodes.sample, levels), chain)
+    walls = cheapest_walls(every, np.tile(errors, (levels, 1, 1)), noise.ravel())
+    cuts = []
+    for level in range(levels):
+        own = walls.chain // chains == level
+        energy = walls.energy[chains * level : chains * (level + 1)]
+        cuts.append(Walls(walls.chain[own] % chains, walls.first[own], walls.last[own], walls.kind[own], energy))
+    return cuts
 
 
 def _certainty(noise: Floats, reach: int) -> Floats:

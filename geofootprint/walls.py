@@ -42,14 +42,14 @@ SHOT = 12.0
 NEAR = 2.5
 """Pixels by which a wall may be moved to run into another one that it continues, or into a corner."""
 
-BLOCK_PRICES = Prices(main=2.0, diagonal=14.0, free=16.0)
+BLOCK_PRICES = Prices(main=2.0, diagonal=20.0, free=30.0)
 """Of a block's walls: its houses step back and forth more than one house does, but turn less.
 
 With the prices of single houses, facades with small steps became slanted walls, and the IoU of rows of houses fell under
 that of their raw rings.
 """
 
-ASTRAY = 0.8
+ASTRAY = 1.2
 """Pixels that the outline of a house may be from its raw ring, on the average."""
 
 SOUND = (0.6, 0.9)
