@@ -138,11 +138,10 @@ def _best_change(polygon: Any, land: _Land, min_edge: float) -> Any:
             if left <= now:
                 choices.append((left, shapely.area(shapely.symmetric_difference(made, polygon)), made))
         for left, _, made in sorted(choices, key=lambda choice: choice[:2]):
-            if left < now or detour is None:
-                if land.is_free(shapely.difference(made, polygon), min_edge):
-                    if left < now:
-                        return made
-                    detour = made
+            if (left < now or detour is None) and land.is_free(shapely.difference(made, polygon), min_edge):
+                if left < now:
+                    return made
+                detour = made
     return detour
 
 

@@ -19,10 +19,10 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint._version import __version__
-from geofootprint.errors import MissingDependencyError, OptionError, VectorError
-from geofootprint.metrics import count_vertices
 from geofootprint.carve import carve
+from geofootprint.errors import MissingDependencyError, OptionError, VectorError
 from geofootprint.guard import find_faults
+from geofootprint.metrics import count_vertices
 from geofootprint.outlines import give_way, name_changed, regularize_rings, unfold
 from geofootprint.output import require_other
 from geofootprint.planes import group_neighbours, lay_planes, metres_per_unit

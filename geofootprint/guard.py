@@ -108,7 +108,10 @@ def _without_faults(xy: Floats, min_edge: float) -> Floats | None:
         # What a vertex adds to the area tells which end of a short edge matters less.
         (ax, ay), (bx, by) = (before - xy).T, (after - xy).T
         weight = np.where(sharp | short | np.roll(short, 1), np.abs(ax * by - ay * bx), np.inf)
-        xy = np.delete(xy, weight.argmin(), axis=0)
+        least = (weight < np.roll(weight, 1)) & (weight <= np.roll(weight, -1)) & np.isfinite(weight)
+        if not least.any():  # all weigh the same
+            least[weight.argmin()] = True
+        xy = xy[~least]  # never two that are side by side
     return None
 
 

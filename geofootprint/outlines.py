@@ -16,6 +16,7 @@ from geofootprint.guard import TOLERANCE
 from geofootprint.regularize import MIN_EDGE, Regularized, regularize_polygons
 from geofootprint.rings import Rings, Rule
 from geofootprint.spans import PRICES
+from geofootprint.unions import connect
 from geofootprint.vector import clean_polygons
 from geofootprint.walls import BLOCK_PRICES, regularize_block
 
@@ -102,27 +103,10 @@ def _divide(polygons: NDArray[Any]) -> _Plot:
         return _Plot(polygons, number, number)
     arcs = Arcs.of(polygons)
     shared = arcs.others >= 0
-    members = _join(len(polygons), arcs.owners[shared], arcs.others[shared])
+    members = connect(len(polygons), arcs.owners[shared], arcs.others[shared])
     unions = [shapely.coverage_union_all(polygons[members == block]) for block in range(int(members.max()) + 1)]
     covers, blocks = shapely.get_parts(unions, return_index=True)
     return _Plot(covers, blocks, members)
-
-
-def _join(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give all of 0, 1, ... that are linked one number: again 0, 1, ... in the order of what comes first."""
-    parents = list(range(count))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    for first, second in zip(one.tolist(), other.tolist(), strict=True):
-        low, high = sorted((root(first), root(second)))
-        parents[high] = low
-    roots = np.array([root(number) for number in range(count)], np.int64)
-    return np.unique(roots, return_inverse=True)[1]
 
 
 def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Rings:
@@ -134,7 +118,7 @@ def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Ri
         covers = shapely.intersection(covers, shapely.box(*rule.extent))
     covers, of_cover = shapely.get_parts(covers, return_index=True)
     cover_blocks = plot.blocks[of_cover]
-    merged = _join(int(plot.blocks.max(initial=-1)) + 1, *_overlapping(covers, cover_blocks))
+    merged = connect(int(plot.blocks.max(initial=-1)) + 1, *_overlapping(covers, cover_blocks))
     outlines, how = group.polygons.copy(), np.full(len(group.polygons), SIMPLIFIED, object)
     for block in range(int(merged.max(initial=-1)) + 1):
         houses = np.flatnonzero(merged[plot.members] == block)
