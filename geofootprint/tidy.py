@@ -23,7 +23,7 @@ FLAT = 0.05
 EXACT = 1e-3
 """The same where corners have to stay."""
 
-CHANGE = 0.05
+CHANGE = 0.01
 """Share of its area that a polygon may win or lose at once."""
 
 FAR = 8.0
@@ -35,7 +35,7 @@ STEEP = 0.05
 ASIDE = 3.0
 """Times its length that the point which stands for a short edge may be from its ends."""
 
-ROUNDS = 16
+ROUNDS = 8
 """Times that what became short or sharp by the last change is looked for."""
 
 
@@ -71,13 +71,13 @@ def tidy(polygons: NDArray[Any], min_edge: float, *, fixed: NDArray[np.bool_] | 
         if not moves:
             break
         moved = corners.move(moves)
-        bad = _in_the_way(moved) | _changed(moved, polygons, 2 * min_edge**2)
+        bad = _in_the_way(moved) | _changed(moved, polygons, min_edge**2 / 4)
         if bad.any():
             here = {complex(*place) for place in shapely.get_coordinates(polygons[bad])}
             suspects = [pair for pair in moves.items() if not here.isdisjoint(pair)]
             refused |= set(suspects[len(suspects) // 2 :])  # the longer half, until it is clear which one does the harm
             moved = corners.move(dict(moves.items() - set(suspects)))
-            bad = _in_the_way(moved) | _changed(moved, polygons, 2 * min_edge**2)
+            bad = _in_the_way(moved) | _changed(moved, polygons, min_edge**2 / 4)
         if not bad.any():
             polygons = shapely.coverage_simplify(moved, flat)
     return polygons
@@ -206,9 +206,10 @@ class _Corners:
 
 
 def _shrunk(a: complex, b: complex, c: complex, d: complex) -> complex | None:
-    """Return the point that may stand for b and c between a and d so that the area stays; None if it is far off.
+    """Return the point that may stand for b and c between a and d so that the area stays; None where a and d are one.
 
-    It lies on one of the lines through a, b and through c, d (Kronenfeld et al. 2020, segment collapse).
+    It lies on one of the lines through a, b and through c, d (Kronenfeld et al. 2020, segment collapse), or in the middle
+    between b and c where that would be far off.
     """
     base = d - a
     length = abs(base)
@@ -219,9 +220,8 @@ def _shrunk(a: complex, b: complex, c: complex, d: complex) -> complex | None:
     height = other.imag - (one.real * other.imag - one.imag * other.real) / length  # twice the area, over the base
     on_first = abs(one.imag) > abs(other.imag) if one.imag * other.imag > 0 else height * one.imag > 0
     start, step = (0j, one) if on_first else (complex(length), other - length)
-    if abs(step.imag) < STEEP * abs(step):
-        return None
-    point = start + step * (height / step.imag)
+    middle = complex((one + other).real / 2, height)
+    point = start + step * (height / step.imag) if abs(step.imag) > STEEP * abs(step) else middle
     if max(abs(point - one), abs(point - other)) > ASIDE * abs(other - one):
-        return None
+        point = middle
     return a + point / turn

@@ -49,7 +49,7 @@ With the prices of single houses, facades with small steps became slanted walls,
 that of their raw rings.
 """
 
-ASTRAY = 1.2
+ASTRAY = 0.8
 """Pixels that the outline of a house may be from its raw ring, on the average."""
 
 SOUND = (0.6, 0.9)
@@ -60,12 +60,6 @@ STROKES = 6
 
 RIM = 0.45
 """Share of the outline of a face without owner that is open to the outside; a face that is more closed in is a gap."""
-
-TOO_MANY = 0.25
-"""Share of houses that may come out badly before the whole block is regularized again, nearer to its boundary."""
-
-CLOSE = 0.5
-"""Noise, in pixels, with which a block is regularized again that did not come out well."""
 
 TOUCHING = 0.05
 """Pixels from what it ends at under which a wall needs no way to it: it is lengthened anyway."""
@@ -177,12 +171,6 @@ def _regularize_block(
     rough = _roughen(polygons)
     plan = _Plan.of(covers, strokes)
     houses, bad = plan.cut(rough)
-    if bad.mean() > TOO_MANY:
-        close = regularize_polygons(shapely.get_parts(shapely.union_all(polygons)), noise=CLOSE, prices=BLOCK_PRICES).polygons
-        other = _Plan.of(close, strokes)
-        closer, worse = other.cut(rough)
-        if worse.sum() < bad.sum():
-            plan, houses, bad = other, closer, worse
     whole = np.zeros(len(polygons), np.bool_)
     bad = bad | fixed
     simple = simplify_together(polygons, TOLERANCE) if bad.any() else polygons
