@@ -30,6 +30,12 @@ SPARE = 1 + 1e-6
 SMALL = 4.0
 """Times the square of the shortest edge under which a hole may be filled."""
 
+LARGE = 500
+"""Vertices from which only the part of a neighbour is looked at that is near."""
+
+MOST = 100
+"""Faults of a polygon that are mended; one with more is no building but noise, and would take long."""
+
 DETOURS = 8
 """Changes that may leave as many faults as there were."""
 
@@ -45,17 +51,33 @@ class _Land:
     ----------
     others : array of shapely.Polygon
         Its neighbours.
+    surroundings : shapely.Polygon
+        A box beyond which nothing is known of them.
     within : shapely geometry, optional
         What it may not leave.
     """
 
     others: NDArray[Any]
+    surroundings: Any
     within: Any = None
+
+    @classmethod
+    def around(cls, polygon: Any, others: NDArray[Any], within: Any, margin: float) -> _Land:
+        """Look at what is near a polygon."""
+        box = shapely.bounds(polygon) + margin * np.array([-1, -1, 1, 1])
+        others = others[~shapely.is_empty(others)]
+        large = shapely.get_num_coordinates(others) > LARGE
+        if large.any():  # each look at it would take as long as the whole of it
+            others = others.copy()
+            others[large] = shapely.intersection(others[large], shapely.box(*box))
+        return cls(others, shapely.box(*box), within)
 
     def is_free(self, added: Any, min_edge: float) -> bool:
         """Say whether something lies in no neighbour, and not outside."""
         if shapely.is_empty(added):
             return True
+        if not shapely.covers(self.surroundings, added):
+            return False
         beyond = 0.0 if self.within is None else shapely.area(shapely.difference(added, self.within))
         taken = shapely.area(shapely.intersection(added, self.others))
         return bool(max(beyond, taken.max(initial=0)) <= NOTHING * min_edge**2)
@@ -110,9 +132,12 @@ def carve(polygon: Any, others: NDArray[Any], min_edge: float, *, within: Any = 
     shapely.Polygon
         The polygon itself if nothing helps that is still like it.
     """
+    faults = count_faults(polygon, min_edge)
+    if faults > MOST:
+        return polygon
     best = shapely.orient_polygons(polygon)
-    land = _Land(others[~shapely.is_empty(others)], within)
-    for _ in range(count_faults(polygon, min_edge) + DETOURS):
+    land = _Land.around(polygon, others, within, ROOM * min_edge)
+    for _ in range(faults + DETOURS):
         if not count_faults(best, min_edge):
             return best if overlap(best, polygon) > ALIKE else polygon
         found = _best_change(best, land, min_edge)

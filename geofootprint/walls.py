@@ -58,6 +58,10 @@ SOUND = (0.6, 0.9)
 STROKES = 6
 """Walls for each house, of which a real block has two or three; with more of them it is noise that is not worth a fit."""
 
+THREADS = 1.0
+"""Pixels of area over length of all boundaries under which a block is a web of single pixels, that is noise: houses have
+more than 2, and a fit would take time that grows with the square of the web."""
+
 RIM = 0.45
 """Share of the outline of a face without owner that is open to the outside; a face that is more closed in is a gap."""
 
@@ -165,6 +169,8 @@ def _moved(polygons: NDArray[Any], shift: Points) -> NDArray[Any]:
 def _regularize_block(
     polygons: NDArray[Any], covers: NDArray[Any], fixed: NDArray[np.bool_]
 ) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
+    if shapely.area(polygons).sum() < THREADS * shapely.length(polygons).sum():
+        return None, np.zeros(len(polygons), np.bool_)
     strokes = find_strokes(polygons)
     if len(strokes) > STROKES * len(polygons):
         return None, np.zeros(len(polygons), np.bool_)
