@@ -261,7 +261,7 @@ def _draw(
     blocks : int array
         Attached polygons have the same number, less than how many there are.
     """
-    polygons, row = _share_walls(polygons, group)
+    polygons, row = _share_walls(polygons, group, MIN_EDGE * step)
     samples = _scaled(sample_evenly(polygons, step), 1 / step)
     drawn, methods, blocks = _regularize(samples, group[row], outline)
     return _scaled(drawn, step), row, methods, blocks
@@ -300,13 +300,14 @@ def _rule(outline: str) -> Rule:
     )
 
 
-def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64], min_edge: float) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Give walls that nearly coincide the same vertices, and take overlaps away.
 
     Returns
     -------
     polygons : array of shapely.Polygon
-        One that is cut in two is there twice; one that lies wholly under others is not.
+        One that is cut in two is there twice, but for slivers thinner than the shortest edge; one that lies wholly under
+        others is not.
     row : int array
         Polygon of the input that each was.
     """
@@ -324,8 +325,16 @@ def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64]) -> tuple[NDAr
         polygons[faulty], snapping_distance=SNAP, gap_width=SNAP, merge_strategy="min_area"
     )
     parts, row = shapely.get_parts(polygons, return_index=True)
-    whole = ~shapely.is_empty(parts)
+    whole = ~shapely.is_empty(parts) & ~_slivers(parts, row, min_edge)
     return parts[whole], row[whole]
+
+
+def _slivers(parts: NDArray[Any], row: NDArray[np.intp], width: float) -> NDArray[np.bool_]:
+    """Say which parts of polygons that fell apart are thinner than a width; the largest part never is one."""
+    area = shapely.area(parts)
+    largest = np.zeros(int(row.max(initial=-1)) + 1)
+    np.maximum.at(largest, row, area)
+    return cast("NDArray[np.bool_]", (area < largest[row]) & (2 * area < width * shapely.length(parts)))
 
 
 def _faulty_groups(polygons: NDArray[Any], group: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -53,7 +53,7 @@ def _owners_of_faults(polygons: NDArray[Any], min_edge: float) -> NDArray[np.int
     _, after = neighbours(ring)
     short = np.hypot(*(xy[after] - xy).T) < min_edge * (1 - SLACK)
     sharp = half_sine(xy, ring) < math.sin(math.radians(MIN_ANGLE / 2))
-    return owner[ring[np.concatenate([np.flatnonzero(short), np.flatnonzero(sharp)])]]
+    return cast("NDArray[np.int64]", owner[ring[np.concatenate([np.flatnonzero(short), np.flatnonzero(sharp)])]])
 
 
 def simple_polygon(polygon: Any, min_edge: float) -> Any:

@@ -251,7 +251,7 @@ def _best_corners(chains: Chains, walls: Walls) -> Indices:
     best = np.lexsort((-turn, walls.chain))[runs]
     start = chains.starts.copy()
     start[walls.chain[runs]] = walls.first[best]
-    return start
+    return np.asarray(start, np.int64)
 
 
 def _renumbered(chains: Chains, nodes: Nodes, start: Indices) -> Nodes:

@@ -111,7 +111,8 @@ def _number_nodes(
     numbers: dict[tuple[float, float], int] = {}
     ends = [tuple(numbers.setdefault(place, len(numbers)) for place in _places(wall)) for wall in walls]
     on_outline = {number for place, number in numbers.items() if place in outer}
-    kept, short = [], []
+    kept: list[int] = []
+    short: list[int] = []
     for number, (wall, (first, last)) in enumerate(zip(walls, ends, strict=True)):
         if first == last:
             continue
