@@ -34,7 +34,7 @@ from geofootprint.vectorize import outline_rule, to_footprints
 BLOCK = 2048
 
 
-@dataclass(frozen=True)
+@dataclass
 class Endless:
     """A field repeated to the right and downwards, as `geofootprint.probabilities.Source` wants it."""
 
