@@ -18,7 +18,7 @@ from lightning.fabric import Fabric
 from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch, BatchStream
-from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint
+from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scaling_of
 from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
 from geofootprint.learning.devices import launch, make_fabric
@@ -135,7 +135,9 @@ def train(
     fabric = make_fabric(device=device, precision=precision, devices=devices)
     _check_batch(settings, fabric)
     folders = [item if isinstance(item, tuple) else (item, 1.0) for item in _as_list(datasets)]
-    tiles, validation_tiles = read_tiles(folders, "train"), read_tiles(folders, "val")
+    scaling = None if state is None else scaling_of(state)
+    tiles = read_tiles(folders, "train", scaling=scaling, progress=progress)
+    validation_tiles = read_tiles(folders, "val", scaling=tiles.scaling, progress=progress)
     if state is not None:
         _check_same_data(state, tiles, folder)
 
@@ -201,10 +203,10 @@ def _check_batch(config: TrainConfig, fabric: Fabric) -> None:
 
 def _check_same_data(state: Mapping[str, Any], tiles: TileSet, folder: RunFolder) -> None:
     before = state["data"]
-    if (before["bands"], before["tiles"]) != (tiles.bands, len(tiles.tiles)):
+    if (before["bands"], before["dtype"], before["tiles"]) != (tiles.bands, tiles.dtype, len(tiles.tiles)):
         raise DatasetError(
-            f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} bands, but the datasets have "
-            f"{len(tiles.tiles)} of {tiles.bands}; resume with the same datasets."
+            f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} {before['dtype']} bands, but the "
+            f"datasets have {len(tiles.tiles)} of {tiles.bands} {tiles.dtype} bands; resume with the same datasets."
         )
 
 
@@ -370,7 +372,8 @@ class _Loop:
             "networks": self.networks.state(),
             "score": asdict(self.score) if self.score else None,
             "data": {
-                "bands": tiles.bands, "dtype": "uint8", "gsd": tiles.gsd, "classes": list(self.config.data.classes),
+                "bands": tiles.bands, "dtype": tiles.dtype, "gsd": tiles.gsd, "classes": list(self.config.data.classes),
+                "scaling": asdict(tiles.scaling) if tiles.scaling else None,
                 "sources": list(tiles.sources), "tiles": len(tiles.tiles),
             },
         }

@@ -85,9 +85,15 @@ def test_gsds_differ(dataset: Path, copied: Path) -> None:
         read_tiles([(dataset, 1.0), (copied, 1.0)], "train")
 
 
-def test_other_types_are_refused(copied: Path) -> None:
+def test_type_of_the_tiles_differs_from_that_of_the_dataset(copied: Path) -> None:
     change_info(copied, dtype="uint16")
-    with pytest.raises(DatasetError, match="holds uint16 images; convert"):
+    with pytest.raises(DatasetError, match="holds uint8 values, not uint16; tile the image again"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_types_that_are_no_numbers(copied: Path) -> None:
+    change_info(copied, dtype="complex64")
+    with pytest.raises(DatasetError, match="holds complex64 images; convert"):
         read_tiles([(copied, 1.0)], "train")
 
 
@@ -125,7 +131,7 @@ def test_damaged_index(copied: Path) -> None:
 
 def test_empty_split(make_dataset: Callable[..., Path]) -> None:
     folder = make_dataset(split=(1.0, 0.0, 0.0))
-    with pytest.raises(DatasetError, match="no tile is in the split 'val'; tile again with a larger share"):
+    with pytest.raises(DatasetError, match="no tile with data is in the split 'val'; tile again with a larger share"):
         read_tiles([(folder, 1.0)], "val")
 
 
