@@ -21,8 +21,9 @@ from geofootprint.learning.batches import Batch, BatchStream
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scaling_of
 from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
-from geofootprint.learning.devices import launch, make_fabric
+from geofootprint.learning.devices import is_first_process, launch, make_fabric
 from geofootprint.learning.interrupts import cancelled_by_interrupt
+from geofootprint.learning.networks import window_statistics
 from geofootprint.learning.pix2pix import LOSSES, Pix2Pix
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.samples import write_samples
@@ -144,11 +145,14 @@ def train(
     launch(fabric)
     torch.manual_seed(settings.seed)
     networks = Pix2Pix(settings, tiles.bands, fabric)
+    _warn_of_statistics(networks, tiles.bands, progress)
     loop = _Loop(folder, settings, fabric, networks, tiles, validation_tiles)
     if state is not None:
         loop.take_up(state)
     elif start is not None:
         networks.start_from(start, str(init_from))
+    else:
+        networks.start_pretrained()
     with loop.folder_opened(), cancelled_by_interrupt(progress if fabric.is_global_zero else SILENT) as watched:
         return loop.go(watched)
 
@@ -207,6 +211,15 @@ def _check_same_data(state: Mapping[str, Any], tiles: TileSet, folder: RunFolder
         raise DatasetError(
             f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} {before['dtype']} bands, but the "
             f"datasets have {len(tiles.tiles)} of {tiles.bands} {tiles.dtype} bands; resume with the same datasets."
+        )
+
+
+def _warn_of_statistics(networks: Pix2Pix, bands: int, progress: Progress) -> None:
+    found = window_statistics(networks.predictor, bands)
+    if found and is_first_process():
+        progress.warn(
+            f"The generator {networks.config.generator.name} uses {' and '.join(found)} over the whole patch: what it says "
+            "of a pixel changes with the patch around it, and seams may show; unet and smp:unet:resnet34 do not."
         )
 
 

@@ -295,7 +295,7 @@ def cut(image: Pixels, label: NDArray[np.uint8], geometry: Geometry, patch: int)
         label, np.column_stack([geometry.linear, geometry.offset]), (patch, patch),
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT, borderValue=(NODATA,),
     )
-    return crop.reshape(patch, patch, image.shape[2]), np.asarray(label_crop, np.uint8)
+    return np.asarray(crop, image.dtype).reshape(patch, patch, image.shape[2]), np.asarray(label_crop, np.uint8)
 
 
 def _surroundings(image: Pixels, geometry: Geometry, patch: int) -> tuple[Pixels, NDArray[np.float64]]:
