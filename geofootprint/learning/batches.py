@@ -116,14 +116,25 @@ class BatchStream:
         Number of the first crop.
     rank, world : int
         This process takes every `world`-th crop of a batch, from the `rank`-th.
+    pinned : bool
+        Keep batches where a GPU can copy them from while it computes.
     """
 
     def __init__(
-        self, tiles: TileSet, config: DataConfig, *, seed: int, first: int = 0, rank: int = 0, world: int = 1
+        self,
+        tiles: TileSet,
+        config: DataConfig,
+        *,
+        seed: int,
+        first: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        pinned: bool = False,
     ) -> None:
         self._config = config
         self._drawer = CropDrawer(tiles, config, seed=seed)
         self._next = first
+        self._pinned = pinned
         self._share = range(rank, config.batch, world)
         self._pool = ThreadPoolExecutor(max_workers=WORKERS)
         self._pending: deque[Future[Batch]] = deque()
@@ -146,7 +157,10 @@ class BatchStream:
     def _make(self, first: int) -> Batch:
         crops = [self.crop(first + number) for number in self._share]
         images, labels = zip(*crops, strict=True)
-        return to_batch(np.stack(images), np.stack(labels), self._config.classes)
+        batch = to_batch(np.stack(images), np.stack(labels), self._config.classes)
+        if self._pinned:
+            return Batch(batch.image.pin_memory(), batch.target.pin_memory(), batch.valid.pin_memory())
+        return batch
 
     def crop(self, number: int) -> tuple[Pixels, NDArray[np.uint8]]:
         """Return the image, of shape (patch, patch, C), and the label of one crop."""

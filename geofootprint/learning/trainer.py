@@ -17,10 +17,11 @@ from lightning.fabric import Fabric
 
 from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
-from geofootprint.learning.batches import Batch, BatchStream
+from geofootprint.learning.batches import Batch
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scaling_of
 from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
+from geofootprint.learning.device_batches import open_stream
 from geofootprint.learning.devices import is_first_process, launch, make_fabric
 from geofootprint.learning.interrupts import cancelled_by_interrupt
 from geofootprint.learning.networks import window_statistics
@@ -261,8 +262,8 @@ class _Loop:
         """Train until the run's length is reached; saves what there is when that is cancelled."""
         first = self.counters.step * self.config.data.batch
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        stream = BatchStream(
-            self.tiles, self.config.data, seed=self.config.seed, first=first, rank=rank, world=world
+        stream = open_stream(
+            self.tiles, self.config.data, self.fabric.device, seed=self.config.seed, first=first, rank=rank, world=world
         )
         self.ticked_at = self.saved_at = time.monotonic()
         if self.config.compile and self.schedule.is_long and can_compile(self.fabric):
