@@ -174,7 +174,7 @@ def read_tiles(
     names = " and ".join(os.fspath(folder) for folder, _ in folders)
     if not raw:
         raise DatasetError(
-            f"{names}: no tile with data is in the split '{split}'; tile again with a larger share for it in --split."
+            f"{names}: no tile is in the split '{split}', or none with data; tile again with a larger share for it in --split."
         )
     dtype = str(infos[0]["dtype"])
     if dtype != "uint8":

@@ -208,10 +208,15 @@ def _check_batch(config: TrainConfig, fabric: Fabric) -> None:
 
 def _check_same_data(state: Mapping[str, Any], tiles: TileSet, folder: RunFolder) -> None:
     before = state["data"]
-    if (before["bands"], before["dtype"], before["tiles"]) != (tiles.bands, tiles.dtype, len(tiles.tiles)):
+    if (before["bands"], before["tiles"]) != (tiles.bands, len(tiles.tiles)):
         raise DatasetError(
-            f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} {before['dtype']} bands, but the "
-            f"datasets have {len(tiles.tiles)} of {tiles.bands} {tiles.dtype} bands; resume with the same datasets."
+            f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} bands, but the datasets have "
+            f"{len(tiles.tiles)} of {tiles.bands}; resume with the same datasets."
+        )
+    if before["dtype"] != tiles.dtype:
+        raise DatasetError(
+            f"{folder.path} was trained on {before['dtype']} images, but the datasets hold {tiles.dtype}; resume with the "
+            "same datasets."
         )
 
 

@@ -132,7 +132,7 @@ def test_damaged_index(copied: Path) -> None:
 
 def test_empty_split(make_dataset: Callable[..., Path]) -> None:
     folder = make_dataset(split=(1.0, 0.0, 0.0))
-    with pytest.raises(DatasetError, match="no tile with data is in the split 'val'; tile again with a larger share"):
+    with pytest.raises(DatasetError, match="no tile is in the split 'val', or none with data; tile again with a larger share"):
         read_tiles([(folder, 1.0)], "val")
 
 
@@ -202,7 +202,7 @@ def test_pixels_without_data_have_no_label(copied: Path) -> None:
 def test_dataset_without_any_tile(copied: Path) -> None:
     index = gpd.read_parquet(copied / "index.parquet")
     index.iloc[:0].to_parquet(copied / "index.parquet")
-    with pytest.raises(DatasetError, match="no tile with data is in the split 'train'"):
+    with pytest.raises(DatasetError, match="no tile is in the split 'train'"):
         read_tiles([(copied, 1.0)], "train")
 
 
