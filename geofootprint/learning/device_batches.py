@@ -111,7 +111,7 @@ class DeviceStream:
         image = self._add_noise(image, changes)
         if self._source.is_photograph:
             image = self._change(image, [each.disturbance.quality for each in changes], compress)
-        target = self._classes[:, label.long()].transpose(0, 1)
+        target = self._classes[:, label.long()].transpose(0, 1).contiguous()
         image = image.clamp(0, 1).contiguous(memory_format=torch.channels_last)  # a blur's sum of weights is 1 but for rounding
         return Batch(image, target, (label != NODATA).float())
 

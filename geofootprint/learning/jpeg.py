@@ -65,7 +65,7 @@ def _quantise(levels: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """Return levels around 0 after their 8 x 8 blocks' cosine coefficients were rounded to steps."""
     count, channels, height, width = levels.shape
     basis = _cosines(levels.device)
-    blocks = levels.view(count, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    blocks = levels.reshape(count, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     coefficients = torch.einsum("ui,ncaibj,vj->ncaubv", basis, blocks, basis)
     coefficients = (coefficients / table).round() * table
     return torch.einsum("ui,ncaubv,vj->ncaibj", basis, coefficients, basis).reshape(levels.shape).round()
