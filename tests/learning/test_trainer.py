@@ -22,6 +22,7 @@ from geofootprint.config import load_config  # noqa: E402
 from geofootprint.errors import Cancelled, DatasetError, MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
 from geofootprint.learning import schedule, trainer  # noqa: E402
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from geofootprint.learning.device_batches import DeviceStream  # noqa: E402
 from geofootprint.learning.pix2pix import Pix2Pix  # noqa: E402
 from geofootprint.learning.trainer import TrainResult, train  # noqa: E402
 
@@ -444,3 +445,14 @@ def test_pretrained_weights_are_needed_once(dataset: Path, tiny: Path, tmp_path:
     with pytest.raises(MissingFileError, match=r"encoder\.pth does not exist; check generator\.encoder_weights"):
         train(dataset, tmp_path / "third", config=config, epochs=1, **EXACT)
     assert not (tmp_path / "third").exists()
+
+
+def test_batches_of_a_device_resume_to_the_bit(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "open_stream", DeviceStream)
+    train(dataset, tmp_path / "whole", config=tiny, epochs=2, **EXACT)
+    with pytest.raises(Cancelled):
+        train(dataset, tmp_path / "run", config=tiny, epochs=2, progress=StopAt(3), **EXACT)
+    train(dataset, tmp_path / "run", resume=True, **EXACT)
+    assert differing(tmp_path / "whole" / "last.ckpt", tmp_path / "run" / "last.ckpt") == []
