@@ -52,6 +52,9 @@ class GeneratorConfig:
         each pixel; or nothing. None of them lets a prediction depend on its window.
     upsampling : {"bilinear", "transposed"}
         How ``unet`` doubles its resolution; transposed convolutions leave checkerboards.
+    encoder_weights : str
+        What the encoder of ``smp:...`` starts with: a file of its weights (.pth, .pt, .bin or .safetensors), the name of
+        weights that segmentation_models_pytorch knows and downloads, such as ``imagenet``, or nothing.
     """
 
     name: str = "unet"
@@ -59,6 +62,7 @@ class GeneratorConfig:
     stride: int = 2
     norm: str = "batch"
     upsampling: str = "bilinear"
+    encoder_weights: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from geofootprint.config import TrainConfig
 from geofootprint.errors import ModelError, OptionError
 from geofootprint.learning.batches import Batch
 from geofootprint.learning.losses import adversarial_loss, bce_loss, dice_loss, l1_loss
-from geofootprint.learning.networks import PatchGAN, build_generator
+from geofootprint.learning.networks import PatchGAN, build_generator, load_pretrained
 from geofootprint.learning.networks.norm import share_batch_norm
 
 __all__ = ["LOSSES", "Average", "Pix2Pix"]
@@ -44,6 +44,7 @@ class Pix2Pix:
     def __init__(self, config: TrainConfig, bands: int, fabric: Fabric) -> None:
         self.config = config
         self._fabric = fabric
+        self._bands = bands
         classes = config.data.classes
         generator = build_generator(config.generator, bands, len(classes))
         discriminator: nn.Module = PatchGAN(
@@ -226,6 +227,19 @@ class Pix2Pix:
             ) from error
         if state.get("scaler"):
             self._fabric.strategy.precision.load_state_dict(state["scaler"])
+
+    def start_pretrained(self) -> None:
+        """Start the generator, and its average, from the pre-trained weights that the configuration asks for, if any.
+
+        Raises
+        ------
+        OptionError, MissingFileError, ModelError
+            If they cannot be loaded.
+        """
+        generator = self.generator.module
+        load_pretrained(generator, self.config.generator, self._bands)
+        if self.average is not None:
+            self.average.network.load_state_dict(generator.state_dict())
 
     def start_from(self, state: Mapping[str, Any], name: str) -> None:
         """Start the generator, and its average, from those of another run.

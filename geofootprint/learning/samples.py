@@ -53,7 +53,7 @@ def write_samples(
     for tile in by_buildings[: 3 * ROWS : 3]:
         batch = to_batch(tile.image[None], tile.label[None], classes)
         predicted = predict_probabilities(generator, batch, fabric)
-        rows.append(_draw_row(tile.image, batch.target[0].numpy(), predicted[0].numpy()))
+        rows.append(_draw_row(tile.picture, batch.target[0].numpy(), predicted[0].numpy()))
     _, encoded = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
