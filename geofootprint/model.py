@@ -88,6 +88,10 @@ class ModelInfo:
         Data that it was trained on, each with its licence.
     scores : mapping
         As of its validation.
+    generator : mapping
+        Settings of the network, as in `geofootprint.config.GeneratorConfig`; empty in files of before they were kept.
+    quantization : mapping
+        What computing in 8 bits costs, and on which data that was measured; empty if it computes in 32.
     sha256 : str
         Of the file.
     """
@@ -110,6 +114,8 @@ class ModelInfo:
     version: str = ""
     training: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from geofootprint.learning.pix2pix import LOSSES, Pix2Pix
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.samples import write_samples
 from geofootprint.learning.schedule import Counters, Schedule
+from geofootprint.learning.start import read_start
 from geofootprint.learning.validation import Score, validate
 from geofootprint.progress import SILENT, Progress
 
@@ -106,7 +107,8 @@ def train(
     resume : bool
         Go on from ``last.ckpt`` in `out`, with its settings; another length may be given.
     init_from : path, optional
-        Checkpoint whose generator this run starts from, with its averaged weights; for a new region, or more data.
+        Checkpoint, model file (.onnx) or ``default``, the model that comes along, whose generator this run starts from;
+        for a new region, or more data. Settings of the generator and channels that `config` leaves open are its.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     precision : str
@@ -129,8 +131,8 @@ def train(
     folder = RunFolder(out)
     folder.check(resume=resume)
     state = load_checkpoint(folder.last) if resume else None
-    start = None if init_from is None else load_checkpoint(init_from)
-    settings = load_config(preset, config) if state is None else _settings_of(state, folder, seed)
+    start = None if init_from is None else read_start(init_from)
+    settings = load_config(preset, config, start and start.settings) if state is None else _settings_of(state, folder, seed)
     settings = _with_options(settings, epochs=epochs, minutes=minutes, seed=seed)
     fabric = make_fabric(device=device, precision=precision, devices=devices)
     _check_batch(settings, fabric)
@@ -146,7 +148,7 @@ def train(
     if state is not None:
         loop.take_up(state)
     elif start is not None:
-        networks.start_from(start, str(init_from))
+        networks.start_from(start.weights_for(settings, tiles), start.name)
     with loop.folder_opened(), cancelled_by_interrupt(progress if fabric.is_global_zero else SILENT) as watched:
         return loop.go(watched)
 
