@@ -132,7 +132,8 @@ def train(
     folder.check(resume=resume)
     state = load_checkpoint(folder.last) if resume else None
     start = None if init_from is None else read_start(init_from)
-    settings = load_config(preset, config, start and start.settings) if state is None else _settings_of(state, folder, seed)
+    given = load_config(preset, config, start.settings if start else None)
+    settings = given if state is None else _settings_of(state, folder, seed)
     settings = _with_options(settings, epochs=epochs, minutes=minutes, seed=seed)
     fabric = make_fabric(device=device, precision=precision, devices=devices)
     _check_batch(settings, fabric)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,17 @@ torch = pytest.importorskip("torch", reason="needs geofootprint[train]")
 onnx = pytest.importorskip("onnx", reason="needs geofootprint[train]")
 pytest.importorskip("onnxscript", reason="needs geofootprint[train]")
 
+from networks import stir  # noqa: E402
 from torch import nn  # noqa: E402
 
 from geofootprint.config import PRESETS, GeneratorConfig, to_dict  # noqa: E402
 from geofootprint.errors import MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
 from geofootprint.learning.checkpoint import save_checkpoint  # noqa: E402
-from geofootprint.learning.export import ExportResult, export, export_network, fold_batch_norm  # noqa: E402
+from geofootprint.learning.export import ExportResult, export, export_network  # noqa: E402
 from geofootprint.learning.networks import build_generator  # noqa: E402
 from geofootprint.model import ModelInfo, load_model, read_info  # noqa: E402
 
 CONFIG = to_dict(PRESETS["footprint"]) | {"generator": {"name": "unet", "width": 4}}
-
-
-def stir(network: nn.Module) -> nn.Module:
-    """Give batch normalisation the statistics of noise, and parameters that matter."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the plain mean
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-    with torch.no_grad():
-        network.train()(torch.rand(4, 3, 256, 256))
-    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -174,33 +162,6 @@ def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ModelError, match="differ from torch"):
         export_network(nn.Conv2d(3, 2, 1), info, tmp_path / "model.onnx", deepness=True)
     assert list(tmp_path.iterdir()) == []
-
-
-class Shared(nn.Module):
-    """Uses one convolution before two normalisations, and one normalisation that follows none."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.up = nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2, 2, bias=False)
-        self.twice = nn.Conv2d(4, 4, 1)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(5))
-
-    def forward(self, x: Any) -> Any:
-        x = self.norms[1](self.up(self.norms[0](self.first(x))))
-        x = self.norms[2](self.twice(x)) + self.norms[3](self.twice(x + 1))
-        return self.norms[4](x.relu())
-
-
-def test_batch_norm_is_folded_where_it_follows_one_convolution() -> None:
-    torch.manual_seed(0)
-    network = stir(Shared())
-    example = torch.rand(2, 3, 9, 9)
-    before = copy.deepcopy(network.state_dict())
-    folded = fold_batch_norm(network, example)
-    kept = [index for index, norm in enumerate(folded.norms) if isinstance(norm, nn.BatchNorm2d)]  # type: ignore[arg-type]
-    assert kept == [2, 3, 4]
-    assert torch.allclose(folded(example), network(example), atol=1e-5)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_weights_too_large_for_16_bits(tmp_path: Path) -> None:
