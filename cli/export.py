@@ -32,7 +32,9 @@ from .options import given, json_option, out_option
     help="Compute in 8 bits: ranges from DATASET's training tiles, the loss measured on its validation tiles; may be repeated.",
 )
 @click.option("--max-loss", type=float, help="IoU that 8 bits may cost.  [default: 0.01]")
-@click.option("--deepness", is_flag=True, help="Fix the size and add a background channel, as the Deepness plugin needs it.")
+@click.option(
+    "--deepness", is_flag=True, help="Fix the size and give background and building alone, for the Deepness plugin and GeoDeep."
+)
 @json_option
 @click.pass_obj
 def command(console: Console, /, checkpoint: str, out: str, half: bool, deepness: bool, **options: Any) -> None:

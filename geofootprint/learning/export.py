@@ -125,7 +125,8 @@ def export(
     max_loss : float
         Intersection over union that may be lost by that.
     deepness : bool
-        Fix the size to `patch` and put a background channel first, as the Deepness plugin needs it.
+        Fix the size to `patch`, and give channels for background and building alone, as the Deepness plugin and GeoDeep
+        need it.
     progress : Progress
 
     Raises
@@ -235,14 +236,15 @@ def export_network(
     """
     started = time.monotonic()
     if deepness:
-        info = replace(info, channels=("background", *info.classes))
+        info = replace(info, classes=("building",), channels=("background", "building"))
     tiles = read_tiles_for(info, [os.fspath(folder) for folder in int8]) if int8 else None
     progress.update("export", 0, 3)
     folded = fold_batch_norm(network, torch.rand(1, info.bands, info.patch, info.patch))
     if half:
         _round_weights(folded)
-    reference = Probabilities(folded if half else copy.deepcopy(network), background=deepness).eval()
-    proto = _to_onnx(Probabilities(folded, background=deepness).eval(), info)
+    output = BuildingOrNot if deepness else Probabilities
+    reference = output(folded if half else copy.deepcopy(network)).eval()
+    proto = _to_onnx(output(folded).eval(), info)
     if half:
         _store_half(proto)
     progress.update("export", 1, 3)
@@ -293,24 +295,29 @@ class Probabilities(nn.Module):
     Parameters
     ----------
     network : torch.nn.Module
-        Returns logits.
-    background : bool
-        Put 1 - the highest probability before the others: some programs take the channel with the highest value for
-        the class, and the first for the background.
+        Returns logits, of buildings first.
     """
 
-    def __init__(self, network: nn.Module, *, background: bool = False) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.background = background
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return probabilities of shape (N, channels, H, W) for an image of shape (N, bands, H, W)."""
-        probabilities = torch.sigmoid(self.network(image))
-        if self.background:
-            rest = 1 - probabilities.amax(dim=1, keepdim=True)
-            probabilities = torch.cat([rest, probabilities], dim=1)
-        return probabilities
+        return torch.sigmoid(self.network(image))
+
+
+class BuildingOrNot(Probabilities):
+    """A network whose output are the probabilities of background and building.
+
+    Some programs take the channel with the highest value for the class, and the first for the background. A channel for
+    contours would take a twelfth of the buildings' area from them.
+    """
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return probabilities of shape (N, 2, H, W) for an image of shape (N, bands, H, W)."""
+        building = super().forward(image)[:, :1]
+        return torch.cat([1 - building, building], dim=1)
 
 
 def _is_stored_half(shape: Sequence[int]) -> bool:

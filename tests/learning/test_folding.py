@@ -43,7 +43,7 @@ def test_batch_norm_is_folded_where_it_follows_one_convolution() -> None:
 
 
 
-def noise(count: int, *, seed: int = 0) -> list[torch.Tensor]:
+def noise(count: int, *, seed: int = 0) -> list[Any]:
     """Return batches of two images."""
     source = torch.Generator().manual_seed(seed)
     return [torch.rand(2, 3, 64, 96, generator=source) for _ in range(count)]
@@ -74,7 +74,8 @@ def test_unfolded_network_predicts_about_the_same_by_the_statistics_of_a_batch()
         expected, trained = folded(image), network.train()(image)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.bias.copy_(module.bias - module.running_mean)
+                assert module.running_mean is not None
+                module.bias -= module.running_mean
                 module.weight.fill_(1)
         naive = network(image)
     off, naively_off = ((given - expected).abs().mean() for given in (trained, naive))

@@ -57,13 +57,12 @@ def test_default_model_is_read_back(name: str, tiles: TileSet) -> None:
     assert np.abs(predict(start, tiles, batch) - expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("options", [{"half": True}, {"deepness": True}])
-def test_exported_files_are_read_back(options: dict[str, bool], tiles: TileSet, tmp_path: Path) -> None:
+def test_an_exported_file_is_read_back(tiles: TileSet, tmp_path: Path) -> None:
     torch.manual_seed(0)
     settings = GeneratorConfig(width=4, stride=1, upsampling="transposed")
     network = stir(build_generator(settings, 3, 3))
     info = replace(INFO, classes=("building", "contour", "touch"), channels=(), generator=vars(settings))
-    export_network(network, info, tmp_path / "model.onnx", **options)  # type: ignore[arg-type]
+    export_network(network, info, tmp_path / "model.onnx", half=True)
     start = read_start(tmp_path / "model.onnx")
     assert start.generator == settings
     assert settings_for(start).data.touch
