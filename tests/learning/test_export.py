@@ -51,7 +51,7 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-@pytest.mark.parametrize("shape", [(1, 128, 128), (2, 65, 97), (1, 31, 200)])
+@pytest.mark.parametrize("shape", [(1, 128, 128), (2, 65, 97), (1, 31, 200), (3, 5, 1)])
 def test_file_computes_what_torch_does(
     exported: tuple[Path, ExportResult], generator: nn.Module, backend: str, shape: tuple[int, int, int],
     monkeypatch: pytest.MonkeyPatch,
@@ -105,14 +105,16 @@ def test_weights_of_16_bits(
     result = export(checkpoint, tmp_path / "half.onnx", half=True)
     assert result.parity <= 1e-4
     assert result.megabytes < 0.6 * exported[1].megabytes
-    batch = np.random.default_rng(0).random((1, 3, 96, 96), np.float32)
     for backend in ("openvino", "onnxruntime"):
         pytest.importorskip(backend)
-        full, half = (
-            load_model(path, device="cpu", backend=backend, threads=1).predict(batch)
-            for path in (exported[0], tmp_path / "half.onnx")
-        )
-        assert 0 < np.abs(full - half).max() < 5e-3
+        models = [
+            load_model(path, device="cpu", backend=backend, threads=1) for path in (exported[0], tmp_path / "half.onnx")
+        ]
+        for shape in ((1, 96, 96), (2, 65, 97), (3, 5, 1)):
+            batch = np.random.default_rng(0).random((shape[0], 3, *shape[1:]), np.float32)
+            full, half = (model.predict(batch) for model in models)
+            assert full.shape == half.shape
+            assert 0 < np.abs(full - half).max() < 5e-3
 
 
 def test_file_for_deepness(exported: tuple[Path, ExportResult], checkpoint: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_unfolded_network_predicts_about_the_same_by_the_statistics_of_a_batch()
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 assert module.running_mean is not None
-                module.bias -= module.running_mean
+                module.bias.sub_(module.running_mean)
                 module.weight.fill_(1)
         naive = network(image)
     off, naively_off = ((given - expected).abs().mean() for given in (trained, naive))
