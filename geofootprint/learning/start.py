@@ -126,7 +126,7 @@ def read_start(path: str | os.PathLike[str]) -> Start:
     MissingFileError
         If nothing is at `path`.
     ModelError
-        If the file is damaged, of a newer version, or computes in 8 bits.
+        If the file is damaged, of a newer version, computes in 8 bits, or was made for Deepness.
     MissingDependencyError
         If onnx, which reads model files, is not installed.
     """
@@ -149,6 +149,8 @@ def _read_model_file(file: Path) -> Start:
     info = read_info(file)
     if info.quantization:
         raise ModelError(f"{file} computes in 8 bits, from which training cannot go on; export its checkpoint without --int8.")
+    if info.channels[0] == "background":
+        raise ModelError(f"{file} was made for Deepness and holds buildings alone; export its checkpoint without --deepness.")
     weights = _read_weights(file)
     return Start(str(file), _generator_of(info, weights, file), info.classes, info.bands, weights, folded=True)
 

@@ -92,6 +92,8 @@ def test_files_that_cannot_be_started_from(tiles: TileSet, make_model: Callable[
         read_start(make_model())
     with pytest.raises(ModelError, match=r"toy\.onnx computes in 8 bits"):
         read_start(make_model(quantization={"iou": 0.5}))
+    with pytest.raises(ModelError, match=r"toy\.onnx was made for Deepness and holds buildings alone"):
+        read_start(make_model(classes=("building",), channels=("background", "building")))
     with pytest.raises(ModelError, match=r"toy\.onnx has a generator that this version does not know"):
         read_start(make_model(generator={"name": "unet", "wings": 2}))
     start = read_start(make_model(generator={"name": "unet", "width": 4}))
