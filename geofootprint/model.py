@@ -91,7 +91,7 @@ class ModelInfo:
     generator : mapping
         Settings of the network, as in `geofootprint.config.GeneratorConfig`; empty in files of before they were kept.
     quantization : mapping
-        What computing in 8 bits costs, and on which data that was measured; empty if it computes in 32.
+        What computing in 8 bits costs, and on which datasets that was measured; empty if it computes in 32.
     sha256 : str
         Of the file.
     """

@@ -254,8 +254,7 @@ def export_network(
     loss = None
     if tiles is not None:
         proto, loss = _to_int8(proto, info, *tiles, max_loss=max_loss, progress=progress)
-        names = {"calibrated_on": list(tiles[0].sources), "measured_on": list(tiles[1].sources)}
-        info = replace(info, quantization=asdict(loss) | names)
+        info = replace(info, quantization=asdict(loss) | {"datasets": [Path(folder).name for folder in int8]})
     _clean(proto, info, fixed=deepness)
     _write_metadata(proto, info)
     data = proto.SerializeToString()

@@ -85,7 +85,7 @@ def test_loss_is_told_by_result_and_file(exported: tuple[Path, Path, ExportResul
     assert loss is not None
     told = read_info(small).quantization
     assert told["iou"] == loss.iou
-    assert len(told["calibrated_on"]) == len(told["measured_on"]) == 1
+    assert told["datasets"] == (dataset.name,)
     assert read_info(full).quantization == {}
     # Computed once more, by other means.
     tiles = read_tiles([(dataset, 1.0)], "val").tiles
