@@ -78,8 +78,8 @@ def quantize(model: onnx.ModelProto, tiles: TileSet) -> onnx.ModelProto:
     """Return a copy whose convolutions compute in 8 bits.
 
     Weights get a scale for each output channel, activations one for each tensor: what spans their range on some of the
-    tiles. The first convolution, which sees the image, and the last, which makes the logits, stay as they are: they
-    take a twentieth of the time and cost a fifth of the accuracy.
+    tiles. The first convolution, which sees the image, and the last, which makes the logits, stay as they are: for the
+    default model that took a twentieth of the time and lowered the largest difference by a quarter.
 
     Parameters
     ----------
