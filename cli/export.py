@@ -27,7 +27,14 @@ from .options import given, json_option, out_option
 @click.option("--patch", type=int, help="Pixels of a patch's side at inference.  [default: 768]")
 @click.option("--overlap", type=int, help="Pixels that neighbouring patches share.  [default: 128]")
 @click.option("--half", is_flag=True, help="Store the weights in 16 bits: half the size.")
-@click.option("--deepness", is_flag=True, help="Fix the size and add a background channel, as the Deepness plugin needs it.")
+@click.option(
+    "--int8", multiple=True, type=click.Path(), metavar="DATASET",
+    help="Compute in 8 bits: ranges from DATASET's training tiles, the loss measured on its validation tiles; may be repeated.",
+)
+@click.option("--max-loss", type=float, help="IoU that 8 bits may cost.  [default: 0.01]")
+@click.option(
+    "--deepness", is_flag=True, help="Fix the size and give background and building alone, for the Deepness plugin and GeoDeep."
+)
 @json_option
 @click.pass_obj
 def command(console: Console, /, checkpoint: str, out: str, half: bool, deepness: bool, **options: Any) -> None:
@@ -42,7 +49,8 @@ def command(console: Console, /, checkpoint: str, out: str, half: bool, deepness
         ) from error
 
     result = export(checkpoint, out, half=half, deepness=deepness, progress=console, **given(**options))
-    console.result(
-        asdict(result),
-        f"{result.out}: {result.megabytes:.1f} MB, differs from torch by at most {result.parity:.1g}.",
-    )
+    text = f"{result.out}: {result.megabytes:.1f} MB, differs from torch by at most {result.parity:.1g}."
+    loss = result.quantization
+    if loss is not None:
+        text += f" In 8 bits, IoU {loss.iou:.4f} instead of {loss.iou_before:.4f}."
+    console.result(asdict(result), text)

@@ -35,7 +35,10 @@ def _split_weight(text: str) -> tuple[str, float]:
 @click.option("--epochs", type=int, help="Length of the run.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Train against the clock instead.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
-@click.option("--init-from", type=click.Path(), help="Checkpoint whose generator the run starts from.")
+@click.option(
+    "--init-from", type=click.Path(), metavar="FILE",
+    help="Checkpoint or model file whose generator the run starts from; `default` is the one that comes along.",
+)
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("--precision", help="auto, 32, bf16 or 16.  [default: auto]")
 @click.option("--devices", type=int, help="Number of devices.  [default: 1]")

@@ -287,7 +287,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 """What the texts may be that are no names."""
 
 
-def load_config(preset: str | None = None, path: str | os.PathLike[str] | None = None) -> TrainConfig:
+def load_config(
+    preset: str | None = None, path: str | os.PathLike[str] | None = None, start: Mapping[str, Any] | None = None
+) -> TrainConfig:
     """Return the settings of a preset with what a TOML file changes.
 
     Parameters
@@ -297,6 +299,8 @@ def load_config(preset: str | None = None, path: str | os.PathLike[str] | None =
     path : path, optional
         TOML file with the tables generator, discriminator, loss, data and optimizer. The ``config.toml`` of a run is
         one.
+    start : mapping, optional
+        Settings that change the preset before the file does: those of what a run starts from.
 
     Raises
     ------
@@ -313,7 +317,8 @@ def load_config(preset: str | None = None, path: str | os.PathLike[str] | None =
     chosen = preset or named or "footprint"
     if chosen not in PRESETS:
         raise OptionError(f"There is no preset '{chosen}'; use one of {', '.join(PRESETS)}.")
-    return from_dict(changes, base=PRESETS[chosen], name="the configuration" if path is None else str(path))
+    base = from_dict(start or {}, base=PRESETS[chosen])
+    return from_dict(changes, base=base, name="the configuration" if path is None else str(path))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

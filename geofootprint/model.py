@@ -94,6 +94,10 @@ class ModelInfo:
         Data that it was trained on, each with its licence.
     scores : mapping
         As of its validation.
+    generator : mapping
+        Settings of the network, as in `geofootprint.config.GeneratorConfig`; empty in files of before they were kept.
+    quantization : mapping
+        What computing in 8 bits costs, and on which datasets that was measured; empty if it computes in 32.
     sha256 : str
         Of the file.
     """
@@ -117,6 +121,8 @@ class ModelInfo:
     version: str = ""
     training: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -138,6 +144,11 @@ class ModelInfo:
     def scaling(self, dtype: str) -> Scaling:
         """Return what makes 0..1 of pixels of a type of `scale`."""
         return Scaling(self.offset.get(dtype, (0.0,) * self.bands), self.scale[dtype])
+
+    @property
+    def scalings(self) -> dict[str, Scaling]:
+        """What makes 0..1 of pixels, by their types."""
+        return {dtype: self.scaling(dtype) for dtype in self.scale}
 
     def to_json(self) -> str:
         """Return the JSON object that a model file carries; the hash of the file is not in it."""

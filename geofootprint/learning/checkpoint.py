@@ -16,7 +16,7 @@ from geofootprint.errors import MissingFileError, ModelError, OutputError
 from geofootprint.output import atomic_path
 from geofootprint.scaling import Scaling
 
-__all__ = ["SCHEMA", "load_checkpoint", "save_checkpoint", "scaling_of"]
+__all__ = ["SCHEMA", "load_checkpoint", "save_checkpoint", "scaling_of", "scalings_of"]
 
 SCHEMA = 1
 """Goes up when an older version would misread a checkpoint."""
@@ -87,3 +87,9 @@ def scaling_of(state: Mapping[str, Any]) -> Scaling | None:
     """Return what made 0 to 1 of the pixels that a checkpoint was trained on; none for uint8."""
     told = state["data"].get("scaling")
     return Scaling(tuple(told["offset"]), tuple(told["divisor"])) if told else None
+
+
+def scalings_of(state: Mapping[str, Any]) -> dict[str, Scaling]:
+    """Return the same by the type of these pixels; nothing for uint8."""
+    scaling = scaling_of(state)
+    return {} if scaling is None else {state["data"]["dtype"]: scaling}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -97,6 +98,11 @@ class TileSet:
     scaling: Scaling | None = None
 
     @property
+    def scalings(self) -> dict[str, Scaling]:
+        """What `read_tiles` takes to scale other tiles alike."""
+        return {} if self.scaling is None else {self.dtype: self.scaling}
+
+    @property
     def pixels(self) -> int:
         """Number of pixels, valid or not."""
         return sum(tile.label.size for tile in self.tiles)
@@ -135,7 +141,7 @@ def mark_touch(label: NDArray[np.uint8], contour_width: int) -> NDArray[np.uint8
 
 
 def read_tiles(
-    folders: Folders, split: str, *, scaling: Scaling | None = None, progress: Progress = SILENT
+    folders: Folders, split: str, *, scalings: Mapping[str, Scaling] = MappingProxyType({}), progress: Progress = SILENT
 ) -> TileSet:
     """Read the tiles of a split into memory.
 
@@ -147,9 +153,9 @@ def read_tiles(
     folders : sequence of (path, float)
         Datasets as `geofootprint.tiling.tile` makes them, and the weight of each.
     split : {"train", "val", "test"}
-    scaling : Scaling, optional
-        What makes 0 to 1 of pixels that are not uint8; by default measured on these tiles. Those of validation and of
-        a resumed run take that of the training tiles.
+    scalings : mapping of str to Scaling
+        By pixel types, what makes 0 to 1 of pixels that are not uint8; measured on these tiles where theirs is missing.
+        Tiles of validation take that of the training tiles, a run that goes on from another that of the other.
     progress : Progress
         Warned of tiles that are left out.
 
@@ -177,8 +183,7 @@ def read_tiles(
             f"{names}: no tile is in the split '{split}', or none with data; tile again with a larger share for it in --split."
         )
     dtype = str(infos[0]["dtype"])
-    if dtype != "uint8":
-        scaling = scaling or measure_scaling([tile.sample() for tile in raw])
+    scaling = None if dtype == "uint8" else scalings.get(dtype) or measure_scaling([tile.sample() for tile in raw])
     tiles = [tile.scaled(scaling) for tile in raw]
     if not any(is_building(tile.label).any() for tile in tiles):
         raise DatasetError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -241,30 +240,25 @@ class Pix2Pix:
         if self.average is not None:
             self.average.network.load_state_dict(generator.state_dict())
 
-    def start_from(self, state: Mapping[str, Any], name: str) -> None:
+    def start_from(self, weights: Mapping[str, torch.Tensor], name: str) -> None:
         """Start the generator, and its average, from those of another run.
 
         Parameters
         ----------
-        state : mapping
-            A checkpoint.
+        weights : mapping of str to tensor
+            State of a generator.
         name : str
-            What messages call it.
+            What messages call its source.
 
         Raises
         ------
         ModelError
-            If its generator is another one.
+            If it is that of another one.
         """
         try:
-            weights = state["networks"]["generator_ema"] or state["networks"]["generator"]
             self.generator.module.load_state_dict(weights)
-        except (RuntimeError, KeyError, TypeError) as error:
-            theirs, ours = state.get("config", {}).get("generator", {}), asdict(self.config.generator)
-            raise ModelError(
-                f"{name} does not hold this run's generator ({_describe(ours)}) but another ({_describe(theirs)}), or is "
-                "for images of other bands; give the config.toml of its run as --config."
-            ) from error
+        except RuntimeError as error:
+            raise ModelError(f"{name} does not hold the generator that it describes; give another file.") from error
         if self.average is not None:
             self.average.network.load_state_dict(weights)
 
@@ -303,10 +297,6 @@ class Average:
             else:
                 average.copy_(current[name])
         self.count += 1
-
-
-def _describe(generator: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in generator.items())
 
 
 def _initialise_as_paper(module: nn.Module) -> None:

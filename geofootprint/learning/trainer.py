@@ -18,7 +18,7 @@ from lightning.fabric import Fabric
 from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch
-from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scaling_of
+from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scalings_of
 from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
 from geofootprint.learning.device_batches import open_stream
@@ -29,6 +29,7 @@ from geofootprint.learning.pix2pix import LOSSES, Pix2Pix
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.samples import write_samples
 from geofootprint.learning.schedule import Counters, Schedule
+from geofootprint.learning.start import read_start
 from geofootprint.learning.validation import Score, validate
 from geofootprint.progress import SILENT, Progress
 
@@ -108,7 +109,8 @@ def train(
     resume : bool
         Go on from ``last.ckpt`` in `out`, with its settings; another length may be given.
     init_from : path, optional
-        Checkpoint whose generator this run starts from, with its averaged weights; for a new region, or more data.
+        Checkpoint, model file (.onnx) or ``default``, the model that comes along, whose generator this run starts from;
+        for a new region, or more data. Settings of the generator and channels that `config` leaves open are its.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     precision : str
@@ -131,15 +133,16 @@ def train(
     folder = RunFolder(out)
     folder.check(resume=resume)
     state = load_checkpoint(folder.last) if resume else None
-    start = None if init_from is None else load_checkpoint(init_from)
-    settings = load_config(preset, config) if state is None else _settings_of(state, folder, seed)
+    start = None if init_from is None else read_start(init_from)
+    given = load_config(preset, config, start.settings if start else None)
+    settings = given if state is None else _settings_of(state, folder, seed)
     settings = _with_options(settings, epochs=epochs, minutes=minutes, seed=seed)
     fabric = make_fabric(device=device, precision=precision, devices=devices)
     _check_batch(settings, fabric)
     folders = [item if isinstance(item, tuple) else (item, 1.0) for item in _as_list(datasets)]
-    scaling = None if state is None else scaling_of(state)
-    tiles = read_tiles(folders, "train", scaling=scaling, progress=progress)
-    validation_tiles = read_tiles(folders, "val", scaling=tiles.scaling, progress=progress)
+    scalings = scalings_of(state) if state else start.scalings if start else {}
+    tiles = read_tiles(folders, "train", scalings=scalings, progress=progress)
+    validation_tiles = read_tiles(folders, "val", scalings=tiles.scalings, progress=progress)
     if state is not None:
         _check_same_data(state, tiles, folder)
 
@@ -151,7 +154,7 @@ def train(
     if state is not None:
         loop.take_up(state)
     elif start is not None:
-        networks.start_from(start, str(init_from))
+        networks.start_from(start.weights_for(settings, tiles), start.name)
     else:
         networks.start_pretrained()
     with loop.folder_opened(), cancelled_by_interrupt(progress if fabric.is_global_zero else SILENT) as watched:

@@ -228,7 +228,7 @@ def test_other_splits_take_the_scaling_they_are_given(copied: Path) -> None:
     assert [part.dtype.name for part in (tiles.tiles[0].image, tiles.tiles[0].picture)] == ["uint16", "uint8"]
     assert np.abs(tiles.tiles[0].picture.astype(float) * 257 - tiles.tiles[0].image).max() <= 257
     half = Scaling((0.0,) * 3, tuple(2 * value for value in tiles.scaling.divisor))
-    dark = read_tiles([(copied, 1.0)], "train", scaling=half)
+    dark = read_tiles([(copied, 1.0)], "train", scalings={"uint16": half})
     assert dark.scaling == half
     bright = np.minimum(tiles.tiles[0].image / 2, 32768)
     ours = tiles.tiles[0].image < 65535

@@ -26,6 +26,7 @@ from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, s
 from geofootprint.learning.dataset import read_tiles  # noqa: E402
 from geofootprint.learning.export import export  # noqa: E402
 from geofootprint.learning.networks import build_generator  # noqa: E402
+from geofootprint.learning.start import read_start  # noqa: E402
 from geofootprint.learning.trainer import train  # noqa: E402
 from geofootprint.model import load_model, read_info  # noqa: E402
 from geofootprint.onnx_metadata import read_metadata  # noqa: E402
@@ -37,13 +38,13 @@ Town = Callable[..., tuple[Path, Path]]
 SIDE = 192
 
 
-def convert(image: Path, dtype: str) -> NDArray[Any]:
+def convert(image: Path, dtype: str, *, gain: float = 1.0) -> NDArray[Any]:
     """Rewrite an image of bytes in another type, each band in another range, and return its pixels."""
     with rasterio.open(image) as dataset:
         pixels, profile = dataset.read().astype(np.float64), dataset.profile
     ranges = {"uint16": (0, 40), "float32": (-0.25, 1 / 255)}
-    low, gain = ranges[dtype]
-    pixels = np.stack([low * (band + 1) + gain * (band + 1) * values for band, values in enumerate(pixels)]).astype(dtype)
+    low, step = ranges[dtype]
+    pixels = np.stack([low * (band + 1) + gain * step * (band + 1) * values for band, values in enumerate(pixels)]).astype(dtype)
     if dtype == "float32":
         pixels[:, 20:25, 20:40] = np.nan
         pixels[0, 100, 100] = np.inf
@@ -103,6 +104,18 @@ def test_training_and_inference_see_the_same_numbers(
     assert np.array_equal(mask, valid)
     assert np.abs(probabilities / 255 - by_hand)[:, valid].max() <= 0.5 / 255 + 1e-4
     assert (probabilities[:, ~valid] == 0).all()
+
+    # Fine-tuning on darker images keeps the scaling that the weights know.
+    for source in ("run/last.ckpt", "model.onnx"):
+        assert read_start(tmp_path / source).scalings == {dtype: scaling}
+    dark, other = town(tmp_path, bands=bands, side=SIDE)
+    convert(dark, dtype, gain=0.5)
+    tile(dark, other, tmp_path / "dark", size=64, split=(0.6, 0.4, 0.0))
+    train(
+        tmp_path / "dark", tmp_path / "tuned", config=tiny, epochs=1, device="cpu", precision="32",
+        init_from=tmp_path / "model.onnx",
+    )
+    assert scaling_of(load_checkpoint(tmp_path / "tuned" / "last.ckpt")) == scaling
 
 
 def test_a_run_keeps_its_type(tmp_path: Path, town: Town, dataset: Path, tiny: Path) -> None:

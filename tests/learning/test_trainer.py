@@ -268,11 +268,38 @@ def test_a_run_starts_from_another(finished: tuple[Path, TrainResult], dataset: 
     assert load_checkpoint(tmp_path / "run" / "last.ckpt")["counters"]["step"] == 0
 
 
+def test_generator_and_channels_are_those_of_what_it_starts_from(
+    finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("compile = false\n[data]\npatch = 64\nbatch = 4\n")
+    with pytest.raises(Cancelled):
+        train(
+            dataset, tmp_path / "run", config=settings, init_from=finished[0] / "best.ckpt", progress=StopAt(0), **EXACT
+        )
+    config = load_checkpoint(tmp_path / "run" / "last.ckpt")["config"]
+    assert config["generator"]["width"] == 4
+    assert config["data"]["patch"] == 64
+
+
+def test_a_run_starts_from_the_default_model(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    settings = tmp_path / "settings.toml"
+    settings.write_text("compile = false\n[data]\npatch = 64\nbatch = 2\ncrops_per_epoch = 2\n")
+    run = tmp_path / "run"
+    result = train(dataset, run, config=settings, init_from="default", epochs=1, **EXACT)
+    assert result.steps == 1
+    assert load_checkpoint(run / "last.ckpt")["config"]["generator"]["width"] == 24
+    assert train(dataset, run, resume=True, epochs=2, **EXACT).steps == 2
+
+
 def test_another_generator_cannot_be_started_from(
     finished: tuple[Path, TrainResult], dataset: Path, tmp_path: Path
 ) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[generator]\nwidth = 24\n")
     with pytest.raises(ModelError, match=r"best\.ckpt does not hold this run's generator \(name unet, width 24"):
-        train(dataset, tmp_path / "run", init_from=finished[0] / "best.ckpt", **EXACT)
+        train(dataset, tmp_path / "run", config=settings, init_from=finished[0] / "best.ckpt", **EXACT)
     assert not (tmp_path / "run").exists()
 
 
