@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
 from geofootprint.config import PRESETS, TrainConfig

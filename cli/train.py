@@ -23,6 +23,15 @@ def _split_weight(text: str) -> tuple[str, float]:
     return text, 1.0
 
 
+def _read_batch(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> int | str | None:
+    if text in (None, "auto"):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a whole number nor auto.") from None
+
+
 @click.command(
     "train",
     short_help="Fit the model to datasets of tiles.",
@@ -42,14 +51,19 @@ def _split_weight(text: str) -> tuple[str, float]:
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
 @click.option("--precision", help="auto, 32, bf16 or 16.  [default: auto]")
 @click.option("--devices", type=int, help="Number of devices.  [default: 1]")
+@click.option(
+    "--batch", callback=_read_batch, metavar="N|auto",
+    help="Crops to a step, or auto: as many as fit into memory.  [default: the preset's]"
+)
 @click.option("--seed", type=int, help="Of weights, crops and noise.  [default: 0]")
 @json_option
 @click.pass_obj
 def command(console: Console, /, datasets: tuple[str, ...], out: str, resume: bool, **options: Any) -> None:
     """Fit Pix2Pix to DATASETs made by `geofootprint tile`; DATASET:0.5 takes crops half as often.
 
-    The folder of the run gets checkpoints (last.ckpt, best.ckpt), losses and scores as tables, pictures of some
-    predictions and all settings. A run that was cancelled or killed goes on with --resume.
+    The folder of the run gets checkpoints (last.ckpt, best.ckpt), losses and scores as tables, as curves (progress.png)
+    and for TensorBoard, pictures of some predictions, all settings, and in the end report.html. A run that was cancelled
+    or killed goes on with --resume.
     """
     try:
         from geofootprint.learning.devices import is_first_process
@@ -66,6 +80,7 @@ def command(console: Console, /, datasets: tuple[str, ...], out: str, resume: bo
     if is_first_process():
         console.result(
             asdict(result),
-            f"Validation IoU {result.iou:.3f} after {result.epochs} epochs at {result.images_per_second:.1f} images/s; "
-            f"checkpoints {result.best} and {result.last}.",
+            f"The best validation, of epoch {result.best_epoch}, has object F1 {result.object_f1:.3f} and pixel IoU "
+            f"{result.iou:.3f}; {result.images_per_second:.1f} images/s; {result.ended}. Checkpoints are {result.best} and "
+            f"{result.last}, the report is {result.report}.",
         )

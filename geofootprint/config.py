@@ -202,6 +202,8 @@ class TrainConfig:
         Length of the run; a validation ends each.
     minutes : float
         Length of the run by the clock, in place of `epochs`; 0 leaves it to them.
+    patience : int
+        Validations in a row without a better one after which the run ends early; 0 lets it go on.
     seed : int
         Of weights, crops and noise.
     compile : bool
@@ -212,6 +214,7 @@ class TrainConfig:
     preset: str = "footprint"
     epochs: int = 60
     minutes: float = 0.0
+    patience: int = 20
     seed: int = 0
     compile: bool = True
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -226,6 +229,7 @@ PRESETS: Mapping[str, TrainConfig] = {
     "pix2pix": TrainConfig(
         preset="pix2pix",
         epochs=200,
+        patience=0,
         generator=GeneratorConfig(name="unet256", width=64, stride=1),
         discriminator=DiscriminatorConfig(width=64, spectral_norm=False, noise=0.0),
         loss=LossConfig(
@@ -247,6 +251,7 @@ PRESETS: Mapping[str, TrainConfig] = {
 LIMITS: Mapping[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
     "minutes": (0, math.inf),
+    "patience": (0, math.inf),
     "seed": (0, math.inf),
     "generator.width": (1, math.inf),
     "generator.stride": (1, math.inf),

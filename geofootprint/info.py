@@ -17,11 +17,13 @@ __all__ = ["PACKAGES", "TRAINING", "info"]
 
 PACKAGES = (
     "numpy", "rasterio", "pyogrio", "pyproj", "shapely", "geopandas", "opencv-python-headless", "onnxruntime",
-    "onnxruntime-gpu", "openvino", "torch", "lightning", "onnx",
+    "onnxruntime-gpu", "openvino", "torch", "lightning-fabric", "onnx",
 )
 """Distributions whose versions matter in a report of a defect."""
 
-TRAINING = ("torch", "lightning", "onnx", "onnxscript", "segmentation_models_pytorch")
+TRAINING = (
+    "torch", "lightning_fabric", "onnx", "onnxscript", "PIL", "psutil", "segmentation_models_pytorch", "tensorboardX",
+)
 """Modules that training and exporting import."""
 
 

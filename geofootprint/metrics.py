@@ -23,6 +23,7 @@ __all__ = [
     "count_pixels",
     "count_vertices",
     "find_overlaps",
+    "find_pixel_overlaps",
     "inner_band",
     "match_polygons",
     "polis",
@@ -175,6 +176,27 @@ def _in_chunks(measure: Callable[..., Floats], *arrays: NDArray[Any]) -> Floats:
     starts = range(0, len(arrays[0]), CHUNK)
     parts = [measure(*(array[start : start + CHUNK] for array in arrays)) for start in starts]
     return np.concatenate([np.empty(0), *parts])
+
+
+def find_pixel_overlaps(predicted: NDArray[np.int32], truth: NDArray[np.int32]) -> Overlaps:
+    """Return all pairs of numbered objects that share pixels, sorted by predicted and then true object.
+
+    Parameters
+    ----------
+    predicted, truth : int32 arrays of one shape
+        The number of the object that a pixel belongs to, from 1 without gaps; 0 where there is none.
+
+    Returns
+    -------
+    Overlaps
+        Object n is at position n - 1, areas are in pixels.
+    """
+    count = int(truth.max(initial=0)) + 1
+    held = np.flatnonzero((predicted > 0) & (truth > 0))
+    pair, area = np.unique(predicted.ravel()[held].astype(np.int64) * count + truth.ravel()[held], return_counts=True)
+    first, second = pair // count, pair % count
+    union = np.bincount(predicted.ravel())[first] + np.bincount(truth.ravel())[second] - area
+    return Overlaps(first - 1, second - 1, area.astype(np.float64), area / union)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ class Called(Exception):
         (["--minutes", 2.5, "--seed", 0], {"minutes": 2.5, "seed": 0, "resume": False}),
         (["--resume", "--device", "cpu"], {"resume": True, "device": "cpu"}),
         (["--init-from", "a.ckpt", "--precision", "bf16"], {"init_from": "a.ckpt", "precision": "bf16", "resume": False}),
-        (["--devices", 2], {"devices": 2, "resume": False}),
+        (["--devices", 2, "--batch", 12], {"devices": 2, "batch": 12, "resume": False}),
+        (["--batch", "auto"], {"batch": "auto", "resume": False}),
     ],
 )
 def test_options_are_keywords(
@@ -99,13 +100,20 @@ def test_options_are_keywords(
     def record(*given: Any, **told: Any) -> TrainResult:
         del told["progress"]
         calls.append((given, told))
-        return TrainResult("run", "run/best.ckpt", "run/last.ckpt", 0.5, 0.66, 0.4, 3, 300, 12.5)
+        return TrainResult(
+            run="run", best="run/best.ckpt", last="run/last.ckpt", object_f1=0.4, boundary_iou=0.3, iou=0.5, f1=0.66,
+            threshold=0.4, best_epoch=2, epochs=3, steps=300, images_per_second=12.5, batch=8,
+            ended="its 3 epochs are done", report="run/report.html",
+        )
 
     monkeypatch.setattr(trainer, "train", record)
     result = run("train", "tiles", "-o", "run", *arguments)
     assert result.exit_code == 0, result.output
     assert calls == [(([("tiles", 1.0)], "run"), keywords)]
-    assert "Validation IoU 0.500 after 3 epochs at 12.5 images/s" in result.output
+    assert result.output.strip() == (
+        "The best validation, of epoch 2, has object F1 0.400 and pixel IoU 0.500; 12.5 images/s; its 3 epochs are done. "
+        "Checkpoints are run/best.ckpt and run/last.ckpt, the report is run/report.html."
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,6 +161,7 @@ def test_json_result(run: Run, dataset: Path, tiny: Path, tmp_path: Path) -> Non
         (["{tiles}", "--epochs", "0"], "--epochs must be more than 0"),
         (["{tiles}:0"], "weight of .* must be more than 0"),
         (["{tiles}", "--config", "none.toml"], r"none\.toml does not exist"),
+        (["{tiles}", "--batch", "0"], "--batch must be a whole number from 1, or auto"),
         (["{tiles}", "--resume"], "leave --resume out to begin a run"),
     ],
 )
@@ -166,6 +175,12 @@ def test_bad_input_is_one_sentence(
     assert line.startswith("Error: ")
     assert re.search(sentence, line)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_is_no_number(run: Run, dataset: Path, tmp_path: Path) -> None:
+    result = run("train", dataset, "-o", tmp_path / "run", "--batch", "many")
+    assert result.exit_code == 2
+    assert "'many' is neither a whole number nor auto." in result.stderr
 
 
 def test_a_gpu_that_is_not_there(run: Run, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_library_knows_neither_click_nor_qgis_nor_the_command(path: Path) -> Non
 @pytest.mark.parametrize("path", [path for path in LIBRARY if "learning" not in path.parts], ids=module_name)
 def test_only_learning_imports_torch(path: Path) -> None:
     tops = {name.split(".")[0] for name in imports(path)}
-    assert not tops & {"torch", "lightning", "segmentation_models_pytorch", "torchvision", "onnx"}
+    assert not tops & {"torch", "lightning_fabric", "segmentation_models_pytorch", "torchvision", "onnx", "tensorboardX", "PIL"}
     if path.name != "__init__.py":
         assert not any(name.startswith("geofootprint.learning") for name in imports(path))
 

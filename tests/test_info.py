@@ -42,4 +42,4 @@ def test_what_is_missing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_heavy_is_loaded() -> None:
     code = "import sys; from geofootprint.info import info; info(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.split()
-    assert not {"torch", "openvino", "onnxruntime", "onnx", "geopandas", "cv2", "lightning"} & set(loaded)
+    assert not {"torch", "openvino", "onnxruntime", "onnx", "geopandas", "cv2", "lightning_fabric"} & set(loaded)

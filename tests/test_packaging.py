@@ -20,7 +20,9 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 
 CONDA_NAMES = {
+    "lightning-fabric": "pytorch-lightning",  # conda-forge has it within that alone
     "opencv-python-headless": "opencv",
+    "tensorboardX": "tensorboardx",
     "torch": "pytorch",
     "dask[distributed]": "dask",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 __all__ = ["can_compile"]
 
@@ -16,7 +16,7 @@ def can_compile(fabric: Fabric) -> bool:
 
     Parameters
     ----------
-    fabric : lightning.fabric.Fabric
+    fabric : lightning_fabric.Fabric
         The device, and how many processes there are.
     """
     if fabric.world_size > 1:

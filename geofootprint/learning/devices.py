@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision, Precision
-from lightning.fabric.utilities import rank_zero_only
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
+from lightning_fabric.utilities import rank_zero_only
 
 from geofootprint.errors import OptionError
 
@@ -64,16 +64,14 @@ def launch(fabric: Fabric) -> None:
 
 @contextmanager
 def _without_lightnings_remarks() -> Iterator[None]:
-    # Lightning sets its loggers to tell what nobody asked for; who asks by -v still gets it.
-    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(logging.INFO, logging.getLogger().level))
+    # Lightning sets its logger to tell what nobody asked for; who asks by -v still gets it.
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(max(logging.INFO, logging.getLogger().level))
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logger.setLevel(level)
 
 
 def is_first_process() -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 
 from geofootprint.config import TrainConfig
@@ -32,8 +33,15 @@ class Pix2Pix:
     config : TrainConfig
     bands : int
         Colour bands of the image.
-    fabric : lightning.fabric.Fabric
+    fabric : lightning_fabric.Fabric
         Device, precision and processes.
+
+    Attributes
+    ----------
+    is_finite : bool
+        Whether all gradients of the last step were; it was left out if not.
+    discriminator_learns : bool
+        False lets the discriminator judge as it is.
 
     References
     ----------
@@ -44,14 +52,10 @@ class Pix2Pix:
         self.config = config
         self._fabric = fabric
         self._bands = bands
-        classes = config.data.classes
-        generator = build_generator(config.generator, bands, len(classes))
-        discriminator: nn.Module = PatchGAN(
-            bands + len(classes), width=config.discriminator.width, spectral_norm=config.discriminator.spectral_norm
-        )
+        generator = build_generator(config.generator, bands, len(config.data.classes))
         if config.generator.name == "unet256":
             generator.apply(_initialise_as_paper)
-            discriminator.apply(_initialise_as_paper)
+        discriminator = self._make_discriminator()
         rates, betas = config.optimizer, (config.optimizer.beta1, 0.999)
         # One pass over the weights instead of ten. With float16 it would scale gradients itself, before they are clipped.
         fused = getattr(fabric.strategy.precision, "scaler", None) is None
@@ -65,6 +69,23 @@ class Pix2Pix:
             discriminator, torch.optim.Adam(discriminator.parameters(), rates.discriminator_rate, betas, fused=fused)
         )
         self.average = Average(self.generator.module, rates.ema) if rates.ema else None
+        self._statistics = _Statistics(self.generator.module, self.discriminator.module)
+        self.is_finite = True
+        self.discriminator_learns = True
+
+    def _make_discriminator(self) -> nn.Module:
+        config = self.config.discriminator
+        network = PatchGAN(
+            self._bands + len(self.config.data.classes), width=config.width, spectral_norm=config.spectral_norm
+        )
+        if self.config.generator.name == "unet256":
+            network.apply(_initialise_as_paper)
+        return network
+
+    def reset_discriminator(self) -> None:
+        """Give the discriminator new random weights, of torch's own seed, and let its optimizer forget."""
+        self.discriminator.module.load_state_dict(self._make_discriminator().state_dict())
+        self.discriminator_optimizer.optimizer.state.clear()
 
     def _set_up(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
         if self._fabric.world_size > 1:
@@ -98,6 +119,8 @@ class Pix2Pix:
     def step(self, batch: Batch, *, adversarial: float) -> dict[str, torch.Tensor]:
         """Do one step: forward, the discriminator's, the generator's.
 
+        A network whose gradients are not finite stays as it was.
+
         Parameters
         ----------
         batch : Batch
@@ -114,10 +137,14 @@ class Pix2Pix:
         OptionError
             If the crops are too few or too small for batch normalisation.
         """
+        self._statistics.keep()
+        self.is_finite = True
         logits = self._predict(batch.image)
         losses = self.discriminator_step(batch, logits.detach()) if adversarial else {}
         losses |= self.generator_step(batch, logits, adversarial=adversarial)
-        if self.average is not None:
+        if not self.is_finite:
+            self._statistics.put_back()
+        elif self.average is not None:
             self.average.update(self.generator.module)
         return losses
 
@@ -135,14 +162,20 @@ class Pix2Pix:
 
     def discriminator_step(self, batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
         """Teach the discriminator to tell true labels from predicted ones; the mean of both losses, as in the paper."""
-        self.discriminator.requires_grad_(True)
-        image = batch.image * 2 - 1
-        real = adversarial_loss(self.discriminator(image, self._shown(batch.target, batch.valid)), real=True)
-        fake = adversarial_loss(self.discriminator(image, self._shown(torch.sigmoid(logits), batch.valid)), real=False)
-        self.discriminator_optimizer.zero_grad()
-        self._fabric.backward((real + fake) / 2)
-        self.discriminator_optimizer.step()
+        if self.discriminator_learns:
+            self.discriminator.requires_grad_(True)
+            real, fake = self._tell_apart(self.discriminator, batch, logits)
+            self._move(self.discriminator, self.discriminator_optimizer, (real + fake) / 2, longest=0.0)
+        else:
+            with torch.no_grad(), self._fabric.autocast():
+                real, fake = self._tell_apart(self.discriminator.module, batch, logits)
         return {"discriminator_real": real.detach(), "discriminator_fake": fake.detach()}
+
+    def _tell_apart(self, discriminator: Any, batch: Batch, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        image = batch.image * 2 - 1
+        real = adversarial_loss(discriminator(image, self._shown(batch.target, batch.valid)), real=True)
+        fake = adversarial_loss(discriminator(image, self._shown(torch.sigmoid(logits), batch.valid)), real=False)
+        return real, fake
 
     def generator_step(self, batch: Batch, logits: torch.Tensor, *, adversarial: float) -> dict[str, torch.Tensor]:
         """Teach the generator to match the labels and to look true to the discriminator."""
@@ -152,15 +185,33 @@ class Pix2Pix:
         weights = {name: getattr(self.config.loss, name) for name in losses}
         weights["adversarial"] = self.config.loss.adversarial * adversarial
         terms = [weights[name] * value for name, value in losses.items() if weights[name]]
-        self.generator_optimizer.zero_grad()
-        self._fabric.backward(torch.stack(terms).sum())
-        clip = self.config.optimizer.clip
-        if clip:
-            self._fabric.clip_gradients(
-                self.generator, self.generator_optimizer, max_norm=clip, error_if_nonfinite=False
-            )
-        self.generator_optimizer.step()
+        self._move(
+            self.generator, self.generator_optimizer, torch.stack(terms).sum(), longest=self.config.optimizer.clip
+        )
         return {name: value.detach() for name, value in losses.items()}
+
+    def _move(self, network: Any, optimizer: Any, loss: torch.Tensor, *, longest: float) -> None:
+        """Move weights along a loss's gradients, shortened to `longest` if that is not 0, or not at all if any is not finite.
+
+        To look makes the device's commands wait for each other, once a network and step; that is far less than a step.
+        """
+        optimizer.zero_grad()
+        self._fabric.backward(loss)
+        length: Any = self._fabric.clip_gradients(
+            network, optimizer, max_norm=longest or math.inf, error_if_nonfinite=False
+        )
+        if self._has_scaler:
+            # In 16 bit, gradients overflow now and then; their scaler leaves the step out itself and is more careful.
+            optimizer.step()
+            self.is_finite &= bool(torch.isfinite(loss))
+        elif bool(torch.isfinite(length)):
+            optimizer.step()
+        else:
+            self.is_finite = False
+
+    @property
+    def _has_scaler(self) -> bool:
+        return getattr(self._fabric.strategy.precision, "scaler", None) is not None
 
     def _label_losses(self, batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
         bce, dice = (
@@ -261,6 +312,33 @@ class Pix2Pix:
             raise ModelError(f"{name} does not hold the generator that it describes; give another file.") from error
         if self.average is not None:
             self.average.network.load_state_dict(weights)
+
+
+class _Statistics:
+    """What networks keep of the batches they saw, so that a bad one can be forgotten.
+
+    Parameters
+    ----------
+    *networks : torch.nn.Module
+    """
+
+    def __init__(self, *networks: nn.Module) -> None:
+        self._own = [buffer for network in networks for buffer in network.buffers()]
+        self._kept = [buffer.clone() for buffer in self._own]
+
+    def keep(self) -> None:
+        """Note how they are."""
+        _copy(self._kept, self._own)
+
+    def put_back(self) -> None:
+        """Make them as they were noted."""
+        _copy(self._own, self._kept)
+
+
+def _copy(to: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+    if to:
+        with torch.no_grad():
+            torch._foreach_copy_(to, values)  # one command to the device and not a hundred
 
 
 class Average:

@@ -5,9 +5,14 @@
     RUN/config.toml        every setting, resolved; --config takes it
     RUN/losses.csv         means of the losses every few steps
     RUN/scores.csv         one row a validation
-    RUN/samples/NNNN.png   image, label and prediction of some validation tiles
+    RUN/events.csv         steps that were left out, and what else the watchdog did; only if it did
+    RUN/progress.png       both as curves, drawn anew at each validation
+    RUN/tensorboard/       the same for TensorBoard
+    RUN/samples/NNNN.png   image, label, prediction and error of some validation tiles
     RUN/last.ckpt          what --resume goes on from
-    RUN/best.ckpt          the weights with the highest validation IoU
+    RUN/good.ckpt          what the watchdog goes back to; only while the run goes on
+    RUN/best.ckpt          the weights of the validation with the highest object F1, of equal ones the highest IoU
+    RUN/report.html        all of it on one page, when the run has ended
 """
 
 from __future__ import annotations
@@ -26,7 +31,11 @@ from geofootprint.output import atomic_path
 
 __all__ = ["RunFolder"]
 
-PARTS = ("config.toml", "losses.csv", "scores.csv", "samples", "best.ckpt")
+TABLES = ("losses.csv", "scores.csv", "events.csv")
+
+PARTS = (
+    "config.toml", *TABLES, "progress.png", "tensorboard", "samples", "good.ckpt", "best.ckpt", "report.html",
+)
 
 
 class RunFolder:
@@ -38,14 +47,20 @@ class RunFolder:
 
     Attributes
     ----------
-    path, last, best : pathlib.Path
+    path, last, good, best : pathlib.Path
         The folder and its checkpoints.
+    curves, report, tensorboard : pathlib.Path
+        What a person looks at.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.last = self.path / "last.ckpt"
+        self.good = self.path / "good.ckpt"
         self.best = self.path / "best.ckpt"
+        self.curves = self.path / "progress.png"
+        self.report = self.path / "report.html"
+        self.tensorboard = self.path / "tensorboard"
 
     def check(self, *, resume: bool) -> None:
         """Refuse a folder that cannot become a run, or is none to resume, before any work is done.
@@ -97,8 +112,8 @@ class RunFolder:
             leftover.unlink()
         with atomic_path(self.path / "config.toml") as temporary:
             temporary.write_text(to_toml(config), encoding="utf-8")
-        self._keep_rows("losses.csv", step)
-        self._keep_rows("scores.csv", validated)
+        for table in TABLES:
+            self._keep_rows(table, validated if table == "scores.csv" else step)
 
     def _remove(self, missing: list[Path]) -> None:
         for name in PARTS:
@@ -125,6 +140,28 @@ class RunFolder:
                 if new:
                     writer.writeheader()
                 writer.writerow(row)
+
+    def read(self, name: str) -> list[dict[str, str]]:
+        """Return the rows of one of the tables; none where it was not begun."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def keep_as_good(self) -> None:
+        """Keep ``last.ckpt`` as ``good.ckpt`` too, when it is replaced; takes no time, where the disk has links.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        with atomic_path(self.good) as temporary:
+            try:
+                os.link(self.last, temporary)
+            except OSError:  # a file system without links
+                shutil.copyfile(self.last, temporary)
 
     def _keep_rows(self, name: str, step: int) -> None:
         path = self.path / name

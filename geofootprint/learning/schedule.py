@@ -35,23 +35,25 @@ class Counters:
         Training steps and validations done.
     elapsed : float
         Seconds of all parts of the run.
-    best_iou, best_f1, best_threshold : float
-        Of the best validation.
+    best_epoch, stale : int
+        The number of the best validation, and how many have been since then.
     validated : int
         The step of the last validation.
     validated_at, validation_seconds : float
         The time elapsed when it ended, and how long it took.
+    good : int
+        The step of the state that the run can go back to; 0 if there is none.
     """
 
     step: int = 0
     epoch: int = 0
     elapsed: float = 0.0
-    best_iou: float = -1.0
-    best_f1: float = 0.0
-    best_threshold: float = 0.5
+    best_epoch: int = 0
+    stale: int = 0
     validated: int = 0
     validated_at: float = 0.0
     validation_seconds: float = 0.0
+    good: int = 0
 
 
 class Schedule:
@@ -83,8 +85,12 @@ class Schedule:
         return min(1.0, done)
 
     def is_over(self, counters: Counters) -> bool:
-        """Return whether the run's length is reached."""
-        return self.share(counters) >= 1
+        """Return whether the run's length is reached, or nothing has become better for too long."""
+        return self.share(counters) >= 1 or self.is_stale(counters)
+
+    def is_stale(self, counters: Counters) -> bool:
+        """Return whether so many validations were no better that the run ends early."""
+        return 0 < self._config.patience <= counters.stale
 
     @property
     def is_long(self) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geofootprint.tiling import tile
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 GSD = 0.15
 

@@ -17,7 +17,7 @@ from geofootprint.learning.compilation import can_compile  # noqa: E402
 from geofootprint.learning.pix2pix import Pix2Pix  # noqa: E402
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 ASK = """
 from geofootprint.learning.compilation import can_compile

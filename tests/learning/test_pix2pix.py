@@ -19,7 +19,7 @@ from geofootprint.learning.devices import make_fabric  # noqa: E402
 from geofootprint.learning.pix2pix import LOSSES, Average, Pix2Pix  # noqa: E402
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 FOOTPRINT = from_dict({"generator": {"width": 4}, "discriminator": {"width": 4}})
 PIX2PIX = from_dict({"generator": {"width": 4}, "discriminator": {"width": 4}}, base=PRESETS["pix2pix"])

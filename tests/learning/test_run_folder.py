@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="needs geofootprint[train]")
 from geofootprint.config import PRESETS, load_config
 from geofootprint.errors import MissingFileError, OutputError
 from geofootprint.learning.run_folder import RunFolder
+from geofootprint.output import atomic_path
 
 CONFIG = PRESETS["footprint"]
 
@@ -37,7 +38,10 @@ def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
         with run.opened(CONFIG, step=0, validated=0):
             run.append("losses.csv", {"step": 20})
-            run.sample(1).write_bytes(b"picture")
+            run.append("events.csv", {"step": 20})
+            run.tensorboard.mkdir()
+            for path in (run.sample(1), run.curves, run.report, run.good, run.tensorboard / "events"):
+                path.write_bytes(b"something")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -73,6 +77,7 @@ def test_going_on_drops_rows_of_the_part_that_was_lost(tmp_path: Path) -> None:
     (tmp_path / ".last.123.ckpt").touch()  # of a process that was killed while it saved
     for step in (20, 40, 60):
         run.append("losses.csv", {"step": step, "bce": 0.5})
+        run.append("events.csv", {"step": step, "event": "step skipped"})
     for epoch, step in enumerate((25, 50), start=1):
         run.append("scores.csv", {"epoch": epoch, "step": step, "iou": 0.5})
     with open(tmp_path / "losses.csv", "a") as file:
@@ -81,7 +86,31 @@ def test_going_on_drops_rows_of_the_part_that_was_lost(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "losses.csv").read_text() == "step,bce\n20,0.5\n40,0.5\n"
     assert (tmp_path / "scores.csv").read_text() == "epoch,step,iou\n1,25,0.5\n"
-    assert names(tmp_path) == {"config.toml", "losses.csv", "scores.csv", "samples", "last.ckpt"}
+    assert [row["step"] for row in run.read("events.csv")] == ["20", "40"]
+    assert names(tmp_path) == {"config.toml", "losses.csv", "scores.csv", "events.csv", "samples", "last.ckpt"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_good_stays_when_the_last_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    run = RunFolder(tmp_path)
+    for state in ("one", "two"):
+        run.last.write_text(state)
+        run.keep_as_good()
+        with atomic_path(run.last) as temporary:
+            temporary.write_text("later")
+        assert (run.good.read_text(), run.last.read_text()) == (state, "later")
+    assert names(tmp_path) == {"last.ckpt", "good.ckpt"}
+
+
+def test_a_table_that_was_not_begun(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path).read("events.csv") == []
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from torch import nn  # noqa: E402
 
 from geofootprint.errors import OutputError  # noqa: E402
 from geofootprint.learning.dataset import Tile, TileSet  # noqa: E402
-from geofootprint.learning.samples import COLOURS, SIDE, write_samples  # noqa: E402
+from geofootprint.learning.samples import COLOURS, COLUMNS, GAP, HEAD, LARGEST, RIGHT, SIDE, write_samples  # noqa: E402
+from geofootprint.report import ONLY_PREDICTED, ONLY_TRUE  # noqa: E402
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 
 CLASSES = ("building", "contour")
@@ -47,8 +48,9 @@ def test_image_label_and_prediction_side_by_side(tmp_path: Path, fabric: Fabric)
     picture = cv2.imread(str(path))
     assert picture is not None
     picture = np.asarray(picture)[..., ::-1]
-    assert picture.shape == (SIDE, 3 * SIDE, 3)
-    image, label, predicted = np.hsplit(picture, 3)
+    assert picture.shape == (HEAD + SIDE + GAP, len(COLUMNS) * (SIDE + GAP), 3)
+    assert picture[:HEAD].min() < 100  # the columns' names
+    image, label, predicted, error = (part[:SIDE, :SIDE] for part in np.hsplit(picture[HEAD:], 4))
     assert (image == 100).all()
     orange, blue, dark = (np.array(colour) * 0.6 + 60 * 0.4 for colour in (*COLOURS[:2], (60, 60, 60)))
     assert np.abs(label[60, 10] - orange).max() <= 1
@@ -57,6 +59,21 @@ def test_image_label_and_prediction_side_by_side(tmp_path: Path, fabric: Fabric)
     assert np.abs(predicted[200, 10] - orange).max() <= 1
     assert np.abs(predicted[200, -10] - dark).max() <= 1
     assert blue[2] > blue[0]
+    # True in the upper half, found in the left one.
+    for place, colour, strength in (
+        ((60, 10), RIGHT, 0.45), ((60, -10), ONLY_TRUE, 0.9), ((-10, 10), ONLY_PREDICTED, 0.9), ((-10, -10), (0, 0, 0), 0.0),
+    ):
+        assert np.abs(error[place] - (30 * (1 - strength) + np.array(colour) * strength)).max() <= 1
+
+
+def test_of_a_large_tile_the_part_with_most_buildings(tmp_path: Path, fabric: Fabric) -> None:
+    side = 2 * LARGEST
+    image, label = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
+    label[-50:, -50:] = 1
+    image[-LARGEST:, -LARGEST:] = 200
+    path = tmp_path / "0001.png"
+    write_samples(path, Left(), TileSet([Tile(image, label, 1.0)], 3, 0.15, ()), fabric, classes=CLASSES)
+    assert (np.asarray(cv2.imread(str(path)))[HEAD : HEAD + SIDE, :SIDE] == 200).all()
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 2), (40, 4)])
@@ -65,7 +82,7 @@ def test_a_row_for_some_of_the_tiles_with_most_buildings(tmp_path: Path, fabric:
     write_samples(path, Left(), tiles_of(*[min(32, 2 + number) for number in range(count)]), fabric, classes=CLASSES)
     picture = cv2.imread(str(path))
     assert picture is not None
-    assert picture.shape[0] == rows * SIDE
+    assert picture.shape[0] == HEAD + rows * (SIDE + GAP)
 
 
 @pytest.mark.parametrize(("bands", "side"), [(1, 32), (2, 32), (5, 300)])
@@ -74,7 +91,7 @@ def test_any_bands_and_size(tmp_path: Path, fabric: Fabric, bands: int, side: in
     write_samples(path, Left(), tiles_of(9, bands=bands, side=side), fabric, classes=CLASSES)
     picture = cv2.imread(str(path))
     assert picture is not None
-    assert (np.asarray(picture)[:, :SIDE] == 100).all()
+    assert (np.asarray(picture)[HEAD : HEAD + SIDE, :SIDE] == 100).all()
 
 
 def test_where_nothing_can_be_written(tmp_path: Path, fabric: Fabric) -> None:

@@ -20,11 +20,13 @@ torch = pytest.importorskip("torch", reason="needs geofootprint[train]")
 
 from geofootprint.config import load_config  # noqa: E402
 from geofootprint.errors import Cancelled, DatasetError, MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
-from geofootprint.learning import schedule, trainer  # noqa: E402
+from geofootprint.learning import memory, pix2pix, schedule, trainer, watchdog  # noqa: E402
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from geofootprint.learning.device_batches import DeviceStream  # noqa: E402
 from geofootprint.learning.pix2pix import Pix2Pix  # noqa: E402
+from geofootprint.learning.samples import GAP, SIDE  # noqa: E402
 from geofootprint.learning.trainer import TrainResult, train  # noqa: E402
+from geofootprint.learning.validation import Score, Validation  # noqa: E402
 
 EXACT: dict[str, Any] = {"device": "cpu", "precision": "32"}
 
@@ -79,12 +81,16 @@ def finished(dataset: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 
 def test_the_folder_of_a_run(finished: tuple[Path, TrainResult], tiny: Path) -> None:
     run, result = finished
-    assert {str(path.relative_to(run)) for path in run.rglob("*")} == {
-        "config.toml", "losses.csv", "scores.csv", "last.ckpt", "best.ckpt",
+    (events,) = (run / "tensorboard").iterdir()
+    assert events.stat().st_size > 500
+    assert {str(path.relative_to(run)) for path in run.rglob("*")} - {f"tensorboard/{events.name}"} == {
+        "config.toml", "losses.csv", "scores.csv", "last.ckpt", "best.ckpt", "progress.png", "report.html", "tensorboard",
         "samples", "samples/0001.png", "samples/0002.png", "samples/0003.png",
     }
     assert (result.run, result.last, result.best) == (str(run), str(run / "last.ckpt"), str(run / "best.ckpt"))
-    assert (result.epochs, result.steps) == (3, 6)
+    assert (result.epochs, result.steps, result.batch) == (3, 6, 4)
+    assert result.ended == "its 3 epochs are done"
+    assert result.report == str(run / "report.html")
     assert result.images_per_second > 0
     config = load_config(None, run / "config.toml")
     assert config.epochs == 3
@@ -98,14 +104,17 @@ def test_tables_of_a_run(finished: tuple[Path, TrainResult]) -> None:
     assert [row["epoch"] for row in scores] == ["1", "2", "3"]
     for name in ("bce", "dice", "contour", "l1", "adversarial", "discriminator_real", "discriminator_fake"):
         assert all(np.isfinite(float(row[name])) for row in losses)
-    assert max(float(row["iou"]) for row in scores) == pytest.approx(result.iou, abs=1e-4)
+    best = max(scores, key=lambda row: (round(float(row["object_f1"]) / 0.005), float(row["iou"])))
+    assert float(best["iou"]) == pytest.approx(result.iou, abs=1e-4)
+    assert float(best["object_f1"]) == pytest.approx(result.object_f1, abs=1e-4)
+    assert int(best["epoch"]) == result.best_epoch
 
 
 def test_pictures_of_a_run(finished: tuple[Path, TrainResult]) -> None:
     run, _ = finished
     for path in (run / "samples").iterdir():
         picture = np.asarray(cv2.imread(str(path)))
-        assert picture.shape[1] == 3 * 256
+        assert picture.shape[1] == 4 * (SIDE + GAP)
         assert picture.std() > 10
 
 
@@ -113,7 +122,7 @@ def test_a_checkpoint_says_all(finished: tuple[Path, TrainResult], dataset: Path
     run, result = finished
     last, best = load_checkpoint(run / "last.ckpt"), load_checkpoint(run / "best.ckpt")
     assert last["counters"]["step"] == 6
-    assert best["score"]["iou"] == result.iou == best["counters"]["best_iou"]
+    assert best["score"]["iou"] == result.iou == best["best_score"]["iou"]
     assert best["score"]["threshold"] == result.threshold
     assert best["data"]["bands"] == 3
     assert best["data"]["dtype"] == "uint8"
@@ -146,9 +155,8 @@ def test_cancelled_and_resumed_is_to_the_bit_what_it_would_have_been(
     resumed = train(dataset, run, resume=True, **EXACT)
     assert differing(whole / "last.ckpt", run / "last.ckpt") == []
     assert differing(whole / "best.ckpt", run / "best.ckpt") == []
-    assert asdict(resumed) | {"images_per_second": 0, "run": "", "best": "", "last": ""} == (
-        asdict(result) | {"images_per_second": 0, "run": "", "best": "", "last": ""}
-    )
+    unlike = {"images_per_second": 0, "run": "", "best": "", "last": "", "report": ""}
+    assert asdict(resumed) | unlike == asdict(result) | unlike
     assert [row["iou"] for row in rows(run / "scores.csv")] == [row["iou"] for row in rows(whole / "scores.csv")]
 
 
@@ -191,6 +199,8 @@ def test_checkpoints_without_newer_counters_can_be_resumed(
     shutil.copytree(finished[0], run)
     state = load_checkpoint(run / "last.ckpt")
     del state["counters"]["validated"], state["networks"]["scaler"], state["config"]["minutes"]
+    del state["watchdog"], state["best_score"], state["counters"]["good"]
+    state["counters"]["best_iou"] = 0.5
     save_checkpoint(run / "last.ckpt", state)
     assert train(dataset, run, resume=True, epochs=4, **EXACT).epochs == 4
 
@@ -223,7 +233,8 @@ def test_saved_within_a_minute(
     monkeypatch.setattr(trainer, "save_checkpoint", save)
     monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
     train(dataset, tmp_path / "run", config=tiny, epochs=1, **EXACT)
-    assert saved == ["last.ckpt 1", "last.ckpt 2", "best.ckpt 2", "last.ckpt 2"]
+    # The first is what the run could go back to.
+    assert saved == ["last.ckpt 1", "last.ckpt 1", "last.ckpt 2", "best.ckpt 2", "last.ckpt 2"]
 
 
 KILLED = """
@@ -367,6 +378,9 @@ def test_several_weighted_datasets(
         ({"epochs": 1, "minutes": 1}, OptionError, "Both --epochs and --minutes are given"),
         ({"epochs": 0}, OptionError, "--epochs must be more than 0, not 0"),
         ({"minutes": -1}, OptionError, "--minutes must be more than 0, not -1"),
+        ({"batch": 0}, OptionError, "--batch must be a whole number from 1, or auto, not 0"),
+        ({"batch": "big"}, OptionError, "--batch must be a whole number from 1, or auto, not big"),
+        ({"resume": True, "batch": 4}, OptionError, "Both --resume and --batch are given"),
         ({"seed": -1}, OptionError, "--seed must be at least 0, not -1"),
         ({"preset": "x"}, OptionError, "no preset 'x'"),
         ({"device": "gpu"}, OptionError, "no device 'gpu'"),
@@ -435,16 +449,186 @@ def test_a_batch_that_devices_cannot_share(dataset: Path, tiny: Path, tmp_path: 
         train(dataset, tmp_path / "run", config=tiny, devices=3, **EXACT)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(
+class Warned(StopAt):
+    """A progress that notes warnings."""
+
+    def __init__(self, done: float = 10**9) -> None:
+        super().__init__(done)
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, bad: range | list[int], loss: str = "bce_loss") -> None:
+    """Make a loss, and so its gradients, not finite at some calls, as numbered by the step they are of."""
+    step_of: list[int] = [0]
+    step, whole = Pix2Pix.step, getattr(pix2pix, loss)
+
+    def counted(self: Pix2Pix, *arguments: Any, **options: Any) -> dict[str, Any]:
+        step_of[0] = int(self.generator_optimizer.param_groups[0]["poisoned_at"])
+        return step(self, *arguments, **options)
+
+    def poisoned(*arguments: Any) -> Any:
+        return whole(*arguments) * (float("inf") if step_of[0] in bad else 1.0)
+
+    look = trainer._Loop._learn
+
+    def learn(self: Any, batches: Any) -> Any:
+        self.networks.generator_optimizer.param_groups[0]["poisoned_at"] = self.counters.step
+        return look(self, batches)
+
+    monkeypatch.setattr(trainer._Loop, "_learn", learn)
+    monkeypatch.setattr(Pix2Pix, "step", counted)
+    monkeypatch.setattr(pix2pix, loss, poisoned)
+
+
+def test_a_step_that_is_not_finite_is_left_out(
     dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run, seen = tmp_path / "run", Warned()
+    poison(monkeypatch, [1, 4])
+    assert train(dataset, run, config=tiny, epochs=3, progress=seen, **EXACT).steps == 6
+    assert seen.warnings == [
+        f"The gradients of step {step} were not finite; it was left out ({count} so far)." for step, count in ((2, 1), (5, 2))
+    ]
+    assert [(row["step"], row["event"]) for row in rows(run / "events.csv")] == [("2", "step skipped"), ("5", "step skipped")]
+    assert "What the watchdog did" in (run / "report.html").read_text()
+    state = load_checkpoint(run / "last.ckpt")
+    assert state["watchdog"]["skipped"] == 2
+    values = tensors(state["networks"]).values()
+    assert all(bool(torch.isfinite(value).all()) for value in values if isinstance(value, torch.Tensor))
+    assert all(np.isfinite(float(row["bce"])) for row in rows(run / "losses.csv"))
+
+
+@pytest.fixture
+def longer(tiny: Path, tmp_path: Path) -> Path:
+    """Return a configuration of four steps an epoch."""
+    path = tmp_path / "longer.toml"
+    path.write_text(tiny.read_text().replace("crops_per_epoch = 8", "crops_per_epoch = 16"))
+    return path
+
+
+@pytest.mark.parametrize("stop", [7, 11], ids=["among bad steps", "after going back"])
+def test_a_run_that_went_back_is_resumed_to_the_bit(
+    dataset: Path, longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    poison(monkeypatch, range(5, 10))
+    whole, run, seen = tmp_path / "whole", tmp_path / "run", Warned()
+    train(dataset, whole, config=longer, epochs=3, progress=seen, **EXACT)
+    (told,) = [text for text in seen.warnings if "went back" in text]
+    assert told == (
+        "At step 10 the gradients of 5 steps in a row were not finite: the run went back to the weights of step 8 and goes on "
+        "at 0.5 of the learning rates."
+    )
+    with pytest.raises(Cancelled):
+        train(dataset, run, config=longer, epochs=3, progress=StopAt(stop), **EXACT)
+    train(dataset, run, resume=True, **EXACT)
+    assert differing(whole / "last.ckpt", run / "last.ckpt") == []
+    assert [row["event"] for row in rows(run / "events.csv")] == [row["event"] for row in rows(whole / "events.csv")]
+
+
+def test_what_does_not_recover_ends_with_a_sentence(
+    dataset: Path, longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    longer.write_text(longer.read_text().replace("crops_per_epoch = 16", "crops_per_epoch = 80"))
+    poison(monkeypatch, range(3, 1000))
+    with pytest.raises(ModelError, match=r"does not recover at step 28: .* lower optimizer.learning_rate") as caught:
+        train(dataset, run, config=longer, epochs=100, **EXACT)
+    assert "\n" not in str(caught.value)
+    assert [row["event"] for row in rows(run / "events.csv")].count("rolled back") == 4
+    assert (run / "last.ckpt").exists()
+
+
+def test_a_run_that_never_was_finite_leaves_nothing(
+    dataset: Path, longer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer.write_text(longer.read_text().replace("crops_per_epoch = 16", "crops_per_epoch = 80"))
+    poison(monkeypatch, range(1000))
+    with pytest.raises(ModelError, match="does not recover at step 5"):
+        train(dataset, tmp_path / "run", config=longer, epochs=9, **EXACT)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_learning_rate_that_is_far_too_high(dataset: Path, longer: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "wild.toml"
+    settings.write_text(longer.read_text() + '[optimizer]\nlearning_rate = 1e30\nclip = 0.0\nema = 0.0\n')
+    seen = Warned()
+    with pytest.raises(ModelError, match="does not recover"):
+        train(dataset, tmp_path / "run", config=settings, epochs=100, progress=seen, **EXACT)
+    assert any("not finite: the run went back to the weights of step" in text for text in seen.warnings)
+
+
+def test_a_discriminator_that_wins_is_paused_and_reset(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The discriminator's losses are as good as nothing, and the generator's climbs.
+    monkeypatch.setattr(watchdog, "WINDOW", 2)
+    climbing = iter(range(1000))
+    monkeypatch.setattr(Pix2Pix, "_tell_apart", lambda *_: (torch.tensor(0.01, requires_grad=True),) * 2)
+    monkeypatch.setattr(pix2pix, "adversarial_loss", lambda logits, real: logits.float().mean() * 0 + next(climbing))
+    changed: list[bool] = []
+    reset = Pix2Pix.reset_discriminator
+
+    def noted(self: Pix2Pix) -> None:
+        before = [value.clone() for value in self.discriminator.module.parameters()]
+        reset(self)
+        changed.extend(not torch.equal(*pair) for pair in zip(before, self.discriminator.module.parameters(), strict=True))
+
+    monkeypatch.setattr(Pix2Pix, "reset_discriminator", noted)
+    run, seen = tmp_path / "run", Warned()
+    train(dataset, run, config=tiny, epochs=4, progress=seen, **EXACT)
+    assert [(row["step"], row["event"]) for row in rows(run / "events.csv")] == [
+        ("2", "discriminator paused"), ("8", "discriminator reset")
+    ]
+    assert seen.warnings[0].startswith("The discriminator has won and learns no more")
+    assert any(changed)
+
+
+def test_it_stops_when_nothing_becomes_better(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "patient.toml"
+    settings.write_text("patience = 2\n" + tiny.read_text())
+    scores = iter([0.5, 0.7, 0.7, 0.6, 0.9, 0.9, 0.9, 0.9])
+
+    def score(*_arguments: Any, **_options: Any) -> Score:
+        return Score(0.5, 0.6, 0.6, 0.4, 0.3, object_f1=next(scores))
+
+    monkeypatch.setattr(Validation, "score", score)
+    result = train(dataset, tmp_path / "run", config=settings, epochs=50, **EXACT)
+    assert (result.epochs, result.best_epoch, result.object_f1) == (4, 2, 0.7)
+    assert result.ended == "stopped early at epoch 4: 2 validations in a row were no better than that of epoch 2"
+    assert load_checkpoint(result.best)["counters"]["epoch"] == 2
+    assert train(dataset, tmp_path / "run", resume=True, **EXACT).epochs == 4
+    # Another length is a wish to go on.
+    assert train(dataset, tmp_path / "run", resume=True, epochs=6, **EXACT).epochs == 6
+
+
+def test_a_batch_of_ones_own(dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = train(dataset, tmp_path / "two", config=tiny, epochs=1, batch=2, **EXACT)
+    assert (result.batch, result.steps) == (2, 4)
+    assert load_config(None, tmp_path / "two" / "config.toml").data.batch == 2
+    monkeypatch.setattr(memory, "LARGEST", 8)
+    monkeypatch.setattr(trainer, "find_batch", lambda *given, **told: memory.find_batch(*given, **told, most=8))
+    result = train(dataset, tmp_path / "auto", config=tiny, epochs=1, batch="auto", **EXACT)
+    assert (result.batch, result.steps) == (8, 1)
+    # To look for it leaves no trace in what is learnt.
+    train(dataset, tmp_path / "eight", config=tiny, epochs=1, batch=8, **EXACT)
+    assert differing(tmp_path / "auto" / "last.ckpt", tmp_path / "eight" / "last.ckpt") == []
+
+
+def test_memory_that_runs_out(dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = Pix2Pix.step
 
-    def explode(*arguments: Any, **options: Any) -> dict[str, Any]:
-        return {name: value * float("nan") for name, value in step(*arguments, **options).items()}
+    def hungry(self: Pix2Pix, batch: Any, **options: Any) -> dict[str, Any]:
+        if len(batch.image) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, batch, **options)
 
-    monkeypatch.setattr(Pix2Pix, "step", explode)
-    with pytest.raises(ModelError, match="The loss 'discriminator_real' is not finite at step 2; lower optimizer"):
+    monkeypatch.setattr(Pix2Pix, "step", hungry)
+    with pytest.raises(OptionError, match="A batch of 4 crops of 64 px does not fit into memory; 2 would: give --batch 2"):
         train(dataset, tmp_path / "run", config=tiny, epochs=1, **EXACT)
     assert not (tmp_path / "run").exists()
 

@@ -13,10 +13,10 @@ from torch import nn  # noqa: E402
 from geofootprint.errors import Cancelled, ModelError  # noqa: E402
 from geofootprint.learning.batches import to_batch  # noqa: E402
 from geofootprint.learning.dataset import Tile, TileSet, read_tiles  # noqa: E402
-from geofootprint.learning.validation import count_levels, ious, predict_probabilities, validate  # noqa: E402
+from geofootprint.learning.validation import Score, Validation, count_levels, ious, predict_probabilities  # noqa: E402
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 CLASSES = ("building", "contour")
 
@@ -38,7 +38,7 @@ def test_scores_by_hand(fabric: Fabric) -> None:
     # Building: two of three found at 0.5 and one false alarm; unknown pixels do not count.
     first = tile_of([255, 128, 100, 200, 10, 255], [0, 200, 0, 0, 0, 255], [1, 2, 1, 0, 0, 255])
     second = tile_of([0, 0], [0, 0], [0, 0])
-    score = validate(Painted(), TileSet([first, second], 3, 0.15, ()), fabric, classes=CLASSES)
+    score = Validation(TileSet([first, second], 3, 0.15, ()), CLASSES).score(Painted(), fabric)
     assert score.iou == pytest.approx(2 / 4)
     assert score.f1 == pytest.approx(2 * 2 / (3 + 3))
     # At 100/255 all three are found, with one false alarm.
@@ -50,13 +50,13 @@ def test_scores_by_hand(fabric: Fabric) -> None:
 def test_half_is_building(fabric: Fabric) -> None:
     # 0.5 lies between the levels 127 and 128.
     for level, iou in ((127, 0.0), (128, 1.0)):
-        score = validate(Painted(), TileSet([tile_of([level], [0], [1])], 3, 0.15, ()), fabric, classes=CLASSES)
+        score = Validation(TileSet([tile_of([level], [0], [1])], 3, 0.15, ()), CLASSES).score(Painted(), fabric)
         assert score.iou == iou
 
 
 def test_the_threshold_takes_neither_all_nor_nothing(fabric: Fabric) -> None:
     useless = tile_of([0, 0, 0], [0, 0, 0], [1, 1, 0])
-    score = validate(Painted(), TileSet([useless], 3, 0.15, ()), fabric, classes=CLASSES)
+    score = Validation(TileSet([useless], 3, 0.15, ()), CLASSES).score(Painted(), fabric)
     assert 0 < score.threshold < 1
     assert score.iou == score.best_iou == 0
 
@@ -77,7 +77,7 @@ def test_iou_of_every_level_against_a_plain_count() -> None:
 
 def test_tiles_of_several_sizes(fabric: Fabric) -> None:
     tiles = [tile_of([200], [0], [1]), tile_of([200, 0, 0], [0, 0, 0], [1, 0, 0]), tile_of([0], [0], [1])]
-    assert validate(Painted(), TileSet(tiles, 3, 0.15, ()), fabric, classes=CLASSES).iou == pytest.approx(2 / 3)
+    assert Validation(TileSet(tiles, 3, 0.15, ()), CLASSES).score(Painted(), fabric).iou == pytest.approx(2 / 3)
 
 
 def test_the_generator_keeps_its_mode_and_weights(fabric: Fabric) -> None:
@@ -87,7 +87,7 @@ def test_the_generator_keeps_its_mode_and_weights(fabric: Fabric) -> None:
     tiles = TileSet([tile_of([9, 8], [0, 0], [1, 0])], 3, 0.15, ())
     for training in (True, False):
         network.train(training)
-        validate(network, tiles, fabric, classes=CLASSES)
+        Validation(tiles, CLASSES).score(network, fabric)
         assert network.training is training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -106,7 +106,7 @@ def test_output_that_is_not_finite(fabric: Fabric) -> None:
     network = nn.Conv2d(3, 2, 1)
     nn.init.constant_(network.weight, float("nan"))
     with pytest.raises(ModelError, match="output is not finite; train again with a lower"):
-        validate(network, TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), fabric, classes=CLASSES)
+        Validation(TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), CLASSES).score(network, fabric)
 
 
 def test_it_can_be_cancelled(fabric: Fabric) -> None:
@@ -118,4 +118,89 @@ def test_it_can_be_cancelled(fabric: Fabric) -> None:
         def warn(self, text: str) -> None: ...
 
     with pytest.raises(Cancelled):
-        validate(Painted(), TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), fabric, classes=CLASSES, progress=Stop())
+        Validation(TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), CLASSES).score(Painted(), fabric, progress=Stop())
+
+
+def houses(*boxes: tuple[int, int, int, int], side: int = 96) -> np.ndarray[Any, Any]:
+    """Return a label of houses of (top, left, height, width), each with a contour of 2 px inside it."""
+    label = np.zeros((side, side), np.uint8)
+    for top, left, height, width in boxes:
+        label[top : top + height, left : left + width] = 2
+        label[top + 2 : top + height - 2, left + 2 : left + width - 2] = 1
+    return label
+
+
+def painted(label: Any, drawn: Any) -> Tile:
+    """Return a tile whose image shows another label to `Painted`."""
+    image = np.zeros((*label.shape, 3), np.uint8)
+    image[..., 0], image[..., 1] = 255 * (drawn > 0), 255 * (drawn == 2)
+    return Tile(image, label, 1.0)
+
+
+ROW = ((10, 10, 24, 24), (10, 34, 24, 24), (60, 20, 24, 40))
+"""Two houses that share a wall, and one that stands alone."""
+
+
+def test_objects_by_hand(fabric: Fabric) -> None:
+    truth = houses(*ROW)
+    merged, apart = houses((10, 10, 24, 48), ROW[2]), truth.copy()
+    for drawn, counts in (
+        (apart, (3, 0, 0)),
+        (merged, (2, 0, 1)),  # of both houses in one, each is just a half
+        (houses(*ROW[:2], (40, 4, 10, 10)), (2, 0, 1)),  # a hut of 2 m2 is no building
+        (houses(*ROW[:2], (70, 50, 24, 40)), (2, 1, 1)),
+    ):
+        score = Validation(TileSet([painted(truth, drawn)], 3, 0.15, ()), CLASSES).score(Painted(), fabric)
+        right, false, missed = counts
+        assert score.object_f1 == pytest.approx(2 * right / (2 * right + false + missed))
+        assert score.object_precision == pytest.approx(right / (right + false))
+        assert score.object_recall == pytest.approx(right / (right + missed))
+
+
+def test_without_a_contour_channel_what_touches_is_one(fabric: Fabric) -> None:
+    truth = houses(*ROW)
+    score = Validation(TileSet([painted(truth, truth)], 3, 0.15, ()), ("building",)).score(Single(), fabric)
+    assert score.iou == score.boundary_iou == 1.0
+    assert score.contour_iou == 0.0
+    assert score.object_f1 == pytest.approx(2 * 2 / (2 * 2 + 0 + 1))
+
+
+class Single(nn.Module):
+    """Takes the first band for the probability of building, and knows no contours."""
+
+    def forward(self, image: Any) -> Any:
+        return torch.logit(image[:, :1], eps=1e-6)
+
+
+def test_boundary_pixels_by_hand(fabric: Fabric) -> None:
+    # 1 m is 4 px at 0.25 m. A house of 20 x 20 px found 22 px wide: rings of 400 - 144 and 440 - 168 px.
+    truth, drawn = houses((20, 20, 20, 20)), houses((20, 20, 20, 22))
+    score = Validation(TileSet([painted(truth, drawn)], 3, 0.25, ()), CLASSES).score(Painted(), fabric)
+    shared = (20 * 20 - 12 * 12) - 12 * 2  # the right wall's ring has moved by two of its four
+    assert score.boundary_iou == pytest.approx(shared / (256 + 272 - shared))
+
+
+def test_a_tiles_edge_is_no_outline(fabric: Fabric) -> None:
+    label = np.ones((40, 40), np.uint8)
+    drawn = label.copy()
+    drawn[:, 20:] = 0
+    score = Validation(TileSet([painted(label, drawn)], 3, 0.25, ()), CLASSES).score(Painted(), fabric)
+    assert score.boundary_iou == 0.0  # none in the label, four columns in the prediction
+
+
+def test_unknown_pixels_hold_no_objects(fabric: Fabric) -> None:
+    truth = houses(ROW[2])
+    drawn = truth.copy()
+    drawn[:50] = houses(ROW[0])[:50]
+    truth[:50] = 255
+    score = Validation(TileSet([painted(truth, drawn)], 3, 0.15, ()), CLASSES).score(Painted(), fabric)
+    assert (score.object_f1, score.boundary_iou) == (1.0, 1.0)
+
+
+def test_the_best_is_chosen_by_objects_and_then_by_pixels() -> None:
+    def rank(object_f1: float, iou: float) -> tuple[int, float]:
+        return Score(iou, 0.0, 0.0, 0.5, 0.0, object_f1=object_f1).rank
+
+    assert rank(0.61, 0.70) > rank(0.60, 0.75)
+    assert rank(0.600, 0.75) > rank(0.601, 0.74)  # a thousandth of object F1 is chance
+    assert rank(0.0, 0.2) > rank(0.0, 0.1)
