@@ -19,6 +19,7 @@ from geofootprint.metrics import (
     count_pixels,
     count_vertices,
     find_overlaps,
+    find_pixel_overlaps,
     inner_band,
     match_polygons,
     polis,
@@ -234,3 +235,31 @@ def test_vertices_without_the_closing_ones() -> None:
     holed = square(0, 0).difference(square(3, 3, 4))
     circle = shapely.Point(0, 0).buffer(5, quad_segs=8)
     assert count_vertices(polygons(square(0, 0), holed, circle)).tolist() == [4, 8, 32]
+
+
+def test_pixel_overlaps_are_those_of_polygons() -> None:
+    rng = np.random.default_rng(3)
+    layers = []
+    for _ in range(2):
+        labels = np.zeros((60, 60), np.int32)
+        for number in range(1, 8):
+            top, left = rng.integers(0, 45, 2)
+            height, width = rng.integers(3, 15, 2)
+            labels[top : top + height, left : left + width] = number
+        present = np.unique(labels[labels > 0])
+        layers.append(np.searchsorted(present, labels).astype(np.int32) + np.where(labels > 0, 1, 0).astype(np.int32))
+    first, second = layers
+    found = find_pixel_overlaps(first, second)
+    expected = {
+        (a - 1, b - 1): (int(((first == a) & (second == b)).sum()), int(((first == a) | (second == b)).sum()))
+        for a in range(1, first.max() + 1) for b in range(1, second.max() + 1) if ((first == a) & (second == b)).any()
+    }
+    assert list(zip(found.predicted.tolist(), found.truth.tolist(), strict=True)) == list(expected)
+    assert found.area.tolist() == [area for area, _ in expected.values()]
+    assert found.iou.tolist() == [area / union for area, union in expected.values()]
+
+
+def test_no_objects_share_no_pixels() -> None:
+    nothing = np.zeros((4, 4), np.int32)
+    assert find_pixel_overlaps(nothing, nothing + 1).iou.size == 0
+    assert find_pixel_overlaps(nothing, nothing).iou.size == 0

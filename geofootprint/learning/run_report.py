@@ -67,7 +67,7 @@ def _next_steps(folder: RunFolder) -> Section:
         ["the model as a file", f"geofootprint export {best} -o {model}"],
         ["buildings of an orthophoto", f"geofootprint segment ortho.tif -m {model} -o buildings.gpkg"],
     ]
-    return Section("What to do next", header=("to get", "run"), rows=rows)
+    return Section("What to do next", rows=rows)
 
 
 def _curves(folder: RunFolder, scores: list[dict[str, str]]) -> Section:
@@ -106,8 +106,8 @@ def _cell(row: dict[str, str], key: str) -> str:
 
 
 def _events(folder: RunFolder) -> list[Section]:
-    rows = [[row["step"], row["event"], row["text"]] for row in folder.read("events.csv")]
-    return [Section("What the watchdog did", header=("step", "event", "in words"), rows=rows[-SHOWN:])] if rows else []
+    rows = [[f"step {row['step']}: {row['event']}", row["text"]] for row in folder.read("events.csv")]
+    return [Section("What the watchdog did", rows=rows[-SHOWN:])] if rows else []
 
 
 def _settings(config: TrainConfig) -> Section:

@@ -322,3 +322,63 @@ def test_the_paper_at_its_own_size(fabric: Fabric) -> None:
     for _ in range(3):
         last = networks.step(batch, adversarial=True)
     assert last["l1"] < first["l1"]
+
+
+def everything(networks: Pix2Pix) -> dict[str, Any]:
+    """Return all weights and statistics."""
+    average = copy_of(networks.average.network) if networks.average else {}
+    parts = {"g": copy_of(networks.generator.module), "d": copy_of(networks.discriminator.module), "a": average}
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
+@BOTH
+@pytest.mark.parametrize("pixel", [math.inf, math.nan])
+def test_a_step_that_is_not_finite_changes_nothing(
+    config: TrainConfig, fabric: Fabric, batch: Batch, pixel: float
+) -> None:
+    networks = make(config, fabric)
+    networks.step(batch, adversarial=1.0)
+    assert networks.is_finite
+    before = everything(networks)
+    image = batch.image.clone()
+    image[0, 0, 5, 5] = pixel
+    networks.step(replace(batch, image=image), adversarial=1.0)
+    assert not networks.is_finite
+    after = everything(networks)
+    assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
+    networks.step(batch, adversarial=1.0)
+    assert networks.is_finite
+    assert all(bool(torch.isfinite(value).all()) for value in everything(networks).values())
+
+
+@BOTH
+def test_a_paused_discriminator_judges_but_stays(config: TrainConfig, fabric: Fabric, batch: Batch) -> None:
+    networks = make(config, fabric)
+    networks.discriminator_learns = False
+    before, generator = copy_of(networks.discriminator.module), copy_of(networks.generator.module)
+    losses = networks.step(batch, adversarial=1.0)
+    assert weights_equal(networks.discriminator.module, before)
+    assert not weights_equal(networks.generator.module, generator)
+    assert {"adversarial", "discriminator_real", "discriminator_fake"} <= losses.keys()
+    networks.discriminator_learns = True
+    networks.step(batch, adversarial=1.0)
+    assert not weights_equal(networks.discriminator.module, before)
+
+
+@BOTH
+def test_a_discriminator_that_begins_anew(config: TrainConfig, fabric: Fabric, batch: Batch) -> None:
+    networks = make(config, fabric)
+    for _ in range(2):
+        networks.step(batch, adversarial=1.0)
+    generator, old = copy_of(networks.generator.module), copy_of(networks.discriminator.module)
+    torch.manual_seed(7)
+    networks.reset_discriminator()
+    assert not weights_equal(networks.discriminator.module, old)
+    assert weights_equal(networks.generator.module, generator)
+    assert not networks.discriminator_optimizer.state_dict()["state"]
+    first = copy_of(networks.discriminator.module)
+    torch.manual_seed(7)
+    networks.reset_discriminator()
+    assert weights_equal(networks.discriminator.module, first)
+    networks.step(batch, adversarial=1.0)
+    assert networks.is_finite
