@@ -9,8 +9,8 @@ from geofootprint.config import TrainConfig
 
 __all__ = ["Counters", "Schedule"]
 
-WARM_UP = 100
-"""Steps in which the learning rate rises to its highest."""
+WARM_UP, WARM_UP_SHARE = 100, 0.1
+"""Steps in which the learning rate rises to its highest, and the share of a short run that this may take."""
 
 LEAST_RATE = 0.01
 """Share of the highest learning rate at which a cosine ends."""
@@ -116,7 +116,7 @@ class Schedule:
         share = self.share(counters)
         if self._config.optimizer.schedule == "linear":
             return min(1.0, 2 * (1 - share))
-        warm = min(1.0, (counters.step + 1) / WARM_UP)
+        warm = min(1.0, max((counters.step + 1) / WARM_UP, share / WARM_UP_SHARE))
         return warm * max(LEAST_RATE, 0.5 * (1 + math.cos(math.pi * share)))
 
     def adversarial(self, counters: Counters) -> float:

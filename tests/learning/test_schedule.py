@@ -41,6 +41,12 @@ def test_cosine_rises_and_falls() -> None:
     assert rate(Counters(step=1000)) == pytest.approx(0.01)
 
 
+def test_a_short_run_warms_up_in_a_tenth_of_it() -> None:
+    rate = Schedule(replace(STEPS, epochs=1), 0).rate  # 100 steps
+    assert rate(Counters(step=5)) == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * 0.05)))
+    assert rate(Counters(step=10)) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.1)))
+
+
 def test_linear_is_the_papers() -> None:
     config = replace(PRESETS["pix2pix"], epochs=200, data=replace(PRESETS["pix2pix"].data, crops_per_epoch=1))
     rate = Schedule(config, 0).rate
