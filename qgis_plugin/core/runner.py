@@ -49,8 +49,28 @@ FOREIGN = (
 """Beginnings of the variables that are set for QGIS's own libraries and break those of another Python."""
 
 
+class Sentence(str):
+    """A sentence for the user that remembers how it was put together, so that it can be said in another language.
+
+    Parameters
+    ----------
+    template : str
+        English, with names in braces.
+    **fields
+        What stands for the names.
+    """
+
+    template: str
+    fields: dict[str, Any]
+
+    def __new__(cls, template: str, **fields: Any) -> Sentence:
+        sentence = super().__new__(cls, template.format(**fields))
+        sentence.template, sentence.fields = template, fields
+        return sentence
+
+
 class EngineError(Exception):
-    """The engine could not do what was asked; the text is a sentence for the user."""
+    """The engine could not do what was asked; the text is a sentence for the user, at best a `Sentence`."""
 
 
 class EngineCancelled(EngineError):
@@ -144,7 +164,7 @@ def _follow(child: _Child, listener: Listener) -> _Answer:
     answer = _Answer(listener)
     while True:
         if listener.is_cancelled():
-            raise EngineCancelled("Cancelled; nothing was written.")
+            raise EngineCancelled(Sentence("Cancelled; nothing was written."))
         line = child.next_line()
         if line is not None:
             answer.take(*line)
@@ -168,7 +188,8 @@ class _Child:
                 **detached(),
             )
         except OSError as error:
-            raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+            sentence = Sentence("{python} cannot be started: {reason}.", python=command[0], reason=error.strerror or error)
+            raise EngineError(sentence) from error
         self._lines: queue.Queue[tuple[bool, str]] = queue.Queue()
         # A line of the protocol is read whole, however long.
         self._readers = [
@@ -271,9 +292,8 @@ class _Answer:
         if any(lacks_package(line) for line in self._tail):
             return missing_package(python)
         if code == 0:
-            return f"The engine {python} ended without a result."
-        last = f" Its last words: {self._tail[-1]}" if self._tail else ""
-        return f"The engine {_cause_of_death(code)}.{last}"
+            return Sentence("The engine {python} ended without a result.", python=python)
+        return _cause_of_death(code, self._tail[-1] if self._tail else "-")
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -291,23 +311,27 @@ def lacks_package(output: str) -> bool:
 
 def missing_package(python: str) -> str:
     """Say that a Python lacks geofootprint, and how it gets it."""
-    return f'{python} has no geofootprint; install it with "{python}" -m pip install geofootprint.'
+    return Sentence(
+        '{python} has no geofootprint; install it with "{python}" -m pip install geofootprint.', python=python
+    )
 
 
 def other_protocol(number: object) -> str:
     """Say that engine and plugin are too far apart in age."""
-    return (
-        f"The engine speaks version {number} of the protocol and this plugin version {PROTOCOL}; "
-        "update the older of the two."
+    return Sentence(
+        "The engine speaks version {number} of the protocol and this plugin version {own}; "
+        "update the older of the two.",
+        number=number,
+        own=PROTOCOL,
     )
 
 
-def _cause_of_death(code: int) -> str:
+def _cause_of_death(code: int, last: str) -> Sentence:
     if code == -9:
-        return "was killed by the system, most likely because the memory was full"
-    if code < 0:
+        return Sentence("The engine was killed by the system, most likely because the memory was full.")
+    if code < 0 or code >= 0xC0000000:  # a signal, or Windows's way to tell of a crash
+        name = f"{code:#x}"
         with contextlib.suppress(ValueError):
-            return f"crashed ({signal.Signals(-code).name})"
-    if code >= 0xC0000000:  # Windows' way to tell of a crash
-        return f"crashed (code {code:#x})"
-    return f"ended with exit code {code}"
+            name = signal.Signals(-code).name
+        return Sentence("The engine crashed ({name}). Its last words: {last}", name=name, last=last)
+    return Sentence("The engine ended with exit code {code}. Its last words: {last}", code=code, last=last)

@@ -130,7 +130,7 @@ def test_the_engine_s_own_sentence_is_the_error(fake):
     [
         ("sys.exit('out of paper')", r"ended with exit code 1. Its last words: out of paper"),
         ("sys.exit(0)", r"ended without a result"),
-        ("emit('result'); sys.exit(1)", r"ended with exit code 1\.$"),
+        ("emit('result'); sys.exit(1)", r"ended with exit code 1\. Its last words: -$"),
         ("sys.exit('python: No module named geofootprint_cli')", r"-m pip install geofootprint"),
         ("emit('start', protocol=2); time.sleep(60)", r"speaks version 2 .* this plugin version 1"),
     ],
@@ -148,6 +148,15 @@ def test_a_crash_is_told(fake, name, sentence):
     command = fake(f"import signal; os.kill(os.getpid(), signal.{name})")
     with pytest.raises(EngineError, match=sentence):
         run_command(command, Listener())
+
+
+def test_a_sentence_remembers_how_it_was_put_together(fake):
+    with pytest.raises(EngineError) as caught:
+        run_command(fake("sys.exit('out of {paper}')"), Listener())
+    sentence = caught.value.args[0]
+    assert sentence.template == "The engine ended with exit code {code}. Its last words: {last}"
+    assert sentence.fields == {"code": 1, "last": "out of {paper}"}
+    assert sentence == str(caught.value) == "The engine ended with exit code 1. Its last words: out of {paper}"
 
 
 def test_a_python_that_does_not_exist(tmp_path):

@@ -17,6 +17,7 @@ try:
     from qgis.core import (
         QgsApplication,
         QgsFeature,
+        QgsFeatureRequest,
         QgsGeometry,
         QgsProcessingFeedback,
         QgsProject,
@@ -144,11 +145,15 @@ def squares(tmp_path):
         )
         feature.setAttributes([number, 0.75, bool(number), "Straße.tif"])
         layer.dataProvider().addFeatures([feature])
-    path = str(tmp_path / "squares.gpkg")
-    QgsVectorFileWriter.writeAsVectorFormatV3(
-        layer, path, QgsProject.instance().transformContext(), QgsVectorFileWriter.SaveVectorOptions()
-    )
-    return path
+    return write_layer(layer, tmp_path / "squares.gpkg")
+
+
+def write_layer(layer, path):
+    """Write a layer as GeoPackage or FlatGeobuf and return its path."""
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}[path.suffix]
+    QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), QgsProject.instance().transformContext(), options)
+    return str(path)
 
 
 class FakeEngine:
@@ -184,12 +189,21 @@ class FakeEngine:
         return argv[5:]
 
 
+def without_fid(path):
+    layer = QgsVectorLayer(path, "squares", "ogr").materialize(QgsFeatureRequest())
+    layer.dataProvider().deleteAttributes([layer.fields().indexOf("fid")])
+    layer.updateFields()
+    return layer
+
+
 @pytest.fixture
 def fake_engine(tmp_path, monkeypatch, squares):
     """Return an engine that writes two squares, until it is given another script."""
     folder = tmp_path / "fake"
     folder.mkdir()
     engine = FakeEngine(folder)
-    engine.write(f"shutil.copy({squares!r}, out); emit('result', count=2)")
+    # The engine's FlatGeobuf has no column fid.
+    engine.result = write_layer(without_fid(squares), folder / "squares.fgb")
+    engine.write(f"shutil.copy({engine.result!r}, out); emit('result', count=2, area_m2=200.0)")
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", str(engine.path))
     return engine

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.enums import ColorInterp
 
 from geofootprint.scenes import make_scene, write_scene
 
@@ -28,3 +29,7 @@ write_scene(scene, folder / "ortho.tif", folder / "buildings.gpkg")
 noise = np.random.default_rng(0).integers(1, 255, (3, 256, 256)).astype("uint8")
 write_raster(folder / "grey.tif", noise[:1], crs="EPSG:25832")
 write_raster(folder / "no_crs.tif", noise, crs=None)
+five = noise[[0, 1, 2, 0, 1]].copy()
+write_raster(folder / "rgb_nir_alpha.tif", five, crs="EPSG:25832", photometric="rgb")
+with rasterio.open(folder / "rgb_nir_alpha.tif", "r+") as dataset:
+    dataset.colorinterp = [*dataset.colorinterp[:3], ColorInterp.undefined, ColorInterp.alpha]

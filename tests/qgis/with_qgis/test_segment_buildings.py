@@ -73,23 +73,29 @@ def test_what_is_not_said_is_left_to_the_engine(run, ortho, fake_engine):
     run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
     command, image, flag, out = fake_engine.arguments
     assert (command, image, flag) == ("segment", ortho.source(), "-o")
-    assert out.endswith("buildings.gpkg")
+    assert out.endswith("buildings.fgb")
 
 
-def test_parameters_become_options(run, ortho, inputs, fake_engine, tmp_path):
+def test_parameters_become_options(run, ortho, inputs, squares, fake_engine, tmp_path):
     model = tmp_path / "a model.onnx"
     model.touch()
     extent = "680010,680020.25,5237950,5237960 [EPSG:25832]"
-    run(SEGMENT, INPUT=str(inputs / "ortho.tif"), MODEL=str(model), THRESHOLD=0, EXTENT=extent, OUTPUT="memory:")
-    assert fake_engine.arguments[4:] == [
-        "--model", str(model), "--threshold", "0.0",
-        "--bounds", "680010.0", "5237950.0", "680020.25", "5237960.0",
+    run(
+        SEGMENT, INPUT=str(inputs / "ortho.tif"), MODEL=str(model), THRESHOLD=0, EXTENT=extent, OUTLINE="area",
+        MIN_AREA=12.5, TTA=True, DEVICE="cpu", AOI=squares, OUTPUT="memory:",
+    )  # fmt: skip
+    (image, *bounds), options = fake_engine.arguments[1:7], fake_engine.arguments[9:]
+    assert image == ortho.source()
+    assert bounds == ["--bounds", "680010.0", "5237950.0", "680020.25", "5237960.0"]
+    assert options == [
+        "--aoi", squares, "--model", str(model), "--threshold", "0.0", "--outline", "area", "--min-area", "12.5",
+        "--tta", "--device", "cpu",
     ]  # fmt: skip
 
 
 def test_an_extent_is_given_in_the_image_s_crs(run, ortho, fake_engine):
     run(SEGMENT, INPUT=ortho, EXTENT="11.37,11.38,47.27,47.28 [EPSG:4326]", OUTPUT="memory:")
-    west, south, east, north = map(float, fake_engine.arguments[5:])
+    west, south, east, north = map(float, fake_engine.arguments[3:7])
     assert 679_000 < west < east < 681_000
     assert 5_237_000 < south < north < 5_240_000
 
@@ -101,14 +107,14 @@ def test_the_engine_gets_a_clean_environment(run, ortho, fake_engine, monkeypatc
     assert "/of/qgis" not in fake_engine.call["environ"].values()
 
 
-def test_progress_warnings_and_noise_are_shown(run, ortho, fake_engine, squares, feedback):
+def test_progress_warnings_and_noise_are_shown(run, ortho, fake_engine, feedback):
     fake_engine.write(f"""
         emit("progress", stage="probabilities", done=1, total=2)
         emit("warning", text="Four bands; the last is left out.")
         print("noise of a library", file=sys.stderr, flush=True)
         time.sleep(0.3)
-        shutil.copy({squares!r}, out)
-        emit("result", count=2)
+        shutil.copy({fake_engine.result!r}, out)
+        emit("result", count=2, area_m2=200.0)
     """)
     run(SEGMENT, feedback, INPUT=ortho, OUTPUT="memory:")
     assert feedback.stages == ["Probabilities ..."]
@@ -139,21 +145,36 @@ def test_the_real_engine_s_sentence_arrives(run, inputs):
 
 
 def test_a_layer_without_crs_is_refused(run, inputs):
-    with pytest.raises(QgsProcessingException, match="The layer no_crs has no CRS; assign one"):
+    with pytest.raises(QgsProcessingException, match="The layer no_crs has no CRS; set the one"):
         run(SEGMENT, INPUT=QgsRasterLayer(str(inputs / "no_crs.tif"), "no_crs"), OUTPUT="memory:")
 
 
-def test_a_crs_that_only_qgis_knows_is_refused(run, ortho, inputs):
+def test_a_crs_that_was_set_in_qgis_holds(run, ortho, inputs):
     ortho.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))
-    with pytest.raises(QgsProcessingException, match="another CRS in QGIS than in its file"):
-        run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+    layer = run(SEGMENT, INPUT=ortho, OUTPUT="memory:")["OUTPUT"]
+    assert layer.crs().authid() == "EPSG:31254"
+    assert layer.featureCount() > 0
+    assert ortho.extent().buffered(1).contains(layer.extent())
+    assert {feature["source"] for feature in layer.getFeatures()} == {"ortho.tif"}
 
 
-def test_a_map_service_is_refused(run):
-    service = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png", "tiles", "wms")
-    assert service.isValid()
-    with pytest.raises(QgsProcessingException, match="The layer tiles comes from a service"):
-        run(SEGMENT, INPUT=service, OUTPUT="memory:")
+def test_a_crs_for_a_file_that_has_none(run, inputs, fake_engine):
+    layer = QgsRasterLayer(str(inputs / "no_crs.tif"), "no_crs")
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))
+    run(SEGMENT, INPUT=layer, OUTPUT="memory:")
+    assert fake_engine.arguments[1] == f"vrt://{inputs / 'no_crs.tif'}?a_srs=EPSG:31254"
+
+
+def test_a_crs_without_a_number_is_given_in_full(run, ortho, fake_engine):
+    ortho.setCrs(QgsCoordinateReferenceSystem.fromProj("+proj=tmerc +lat_0=0 +lon_0=11.5 +ellps=GRS80 +units=m"))
+    run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+    assert "?a_srs=PROJCRS[" in fake_engine.arguments[1] or "?a_srs=PROJCS[" in fake_engine.arguments[1]
+
+
+def test_bands_are_chosen(run, inputs, fake_engine):
+    run(SEGMENT, INPUT=str(inputs / "rgb_nir_alpha.tif"), BANDS=[4, 1, 2], OUTPUT="memory:")
+    # The alpha band comes along: it says where there is no image.
+    assert fake_engine.arguments[1] == f"vrt://{inputs / 'rgb_nir_alpha.tif'}?bands=4,1,2,5"
 
 
 def test_a_missing_engine_is_told_before_anything_runs(provider, run, ortho, monkeypatch):
