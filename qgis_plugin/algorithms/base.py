@@ -64,6 +64,8 @@ class Job:
         The layers of the parameters for rasters.
     plain : set of str
         Names of the parameters whose vector layer is a file that the engine may read itself.
+    names : dict of str to str
+        Layers by the temporary files that were made of them, which no user knows.
     """
 
     algorithm: EngineAlgorithm
@@ -73,6 +75,7 @@ class Job:
     folder: str
     rasters: Mapping[str, list[Raster]] = field(default_factory=dict)
     plain: frozenset[str] = frozenset()
+    names: dict[str, str] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
         """Say whether a parameter was given."""
@@ -97,6 +100,12 @@ class Job:
         self.feedback.pushCommandInfo(subprocess.list2cmdline(["geofootprint", *command]))
         messages = Messages(self.feedback, self.algorithm.STAGES)
         return run_command(self.engine().command(*command), messages, cwd=self.folder)
+
+    def call_by_name(self, text: str) -> str:
+        """Return a text in which layers have their names instead of temporary files."""
+        for path, name in self.names.items():
+            text = text.replace(path, name)
+        return text
 
     def engine(self) -> Engine:
         """Return the engine, and tell which it is."""
@@ -272,24 +281,28 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     def processAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
-        try:
-            if self._refusal is not None:
-                raise self._refusal
-            with work_folder() as folder:
-                return self.work(Job(self, parameters, context, feedback, folder, self._prepared, self._plain))
-        except EngineCancelled as cancelled:
-            feedback.pushInfo(said(cancelled))
-            return {}
-        except EngineError as error:
-            raise QgsProcessingException(said(error)) from error
+        if self._refusal is not None:
+            raise QgsProcessingException(said(self._refusal))
+        with work_folder() as folder:
+            job = Job(self, parameters, context, feedback, folder, self._prepared, self._plain)
+            try:
+                return self.work(job)
+            except EngineCancelled as cancelled:
+                feedback.pushInfo(said(cancelled))
+                return {}
+            except EngineError as error:
+                raise QgsProcessingException(job.call_by_name(said(error))) from error
 
-    def image_path(self, job: Job, name: str) -> str:
-        """Return the one raster of a parameter as the engine shall open it, with the parameter BANDS if there is one."""
+    def image_path(self, job: Job, name: str, drawn: str = "") -> str:
+        """Return the one raster of a parameter as the engine shall open it, with the parameter BANDS if there is one.
+
+        `drawn` is the file that QGIS has drawn of it, if it is a service.
+        """
         bands = None
         if job.has("BANDS") and self.parameterDefinition("BANDS") is not None:
             bands = self.parameterAsInts(job.parameters, "BANDS", job.context)
         (raster,) = job.rasters[name]
-        return raster.gdal_path(bands=bands)
+        return raster.gdal_path(drawn, bands)
 
     def options(self, job: Job, *without: str) -> list[str]:
         """Return the options of the command that the plain parameters stand for, as far as they were given.
@@ -367,8 +380,10 @@ class ImageAlgorithm(EngineAlgorithm):
         if job.has("AOI"):
             polygons = extent_of(job, "AOI", raster.crs)
             area = polygons if extent is None or polygons is None else extent.intersect(polygons)
-        return draw_service(
+        path = draw_service(
             raster, area, job.model_gsd(), job.folder, job.context.transformContext(), job.feedback
         )
+        job.names[path] = raster.name
+        return self.image_path(job, self.IMAGE, path)
 
 

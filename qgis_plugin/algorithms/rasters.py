@@ -261,10 +261,10 @@ def _write(
 
 def _require_image(path: str, name: str) -> None:
     """Refuse a picture that is all transparent: that is how a service that does not answer looks."""
-    provider = QgsRasterLayer(path, name).dataProvider()
-    if provider is None or provider.bandCount() < 4:
+    drawn = QgsRasterLayer(path, name)
+    if drawn.bandCount() < 4:
         return
-    alpha = provider.bandStatistics(4, QgsRasterBandStats.Stats.Max)
+    alpha = drawn.dataProvider().bandStatistics(4, QgsRasterBandStats.Stats.Max)
     if alpha.maximumValue == 0:
         raise EngineError(
             Sentence("The service {layer} gave no image for the extent; check its address and the extent.", layer=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qgis.core import QgsCoordinateTransform, QgsProcessingException, QgsRectangle, QgsVectorLayer
+from qgis.core import QgsCoordinateTransform, QgsProcessingException, QgsProcessingUtils, QgsRectangle, QgsVectorLayer
 
 from ..core.runner import EngineError, Sentence
 
@@ -42,7 +42,10 @@ def polygons_path(job: Job, name: str) -> str:
     path = algorithm.parameterAsCompatibleSourceLayerPath(
         job.parameters, name, job.context, formats, "gpkg", job.feedback
     )
-    return os.path.abspath(path)
+    path = os.path.abspath(path)
+    if name not in job.plain or path.startswith(QgsProcessingUtils.tempFolder()):
+        job.names[path] = source.sourceName()
+    return path
 
 
 def extent_of(job: Job, name: str, crs: object) -> QgsRectangle | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,6 +22,7 @@ try:
         QgsFeature,
         QgsFeatureRequest,
         QgsGeometry,
+        QgsProcessingContext,
         QgsProcessingFeedback,
         QgsProject,
         QgsRasterLayer,
@@ -53,7 +57,9 @@ def plugin(qgis_app, plugin_folder):
     Processing.initialize()
     from geofootprint_qgis import classFactory
 
-    plugin = classFactory(Mock())
+    desktop = Mock()
+    desktop.mainWindow.return_value = None
+    plugin = classFactory(desktop)
     plugin.initProcessing()
     yield plugin
     plugin.unload()
@@ -122,6 +128,32 @@ def cancelling_feedback():
 
 
 @pytest.fixture
+def context(project):
+    """Return a context that loads its results into the project."""
+    context = QgsProcessingContext()
+    context.setProject(project)
+    return context
+
+
+@contextlib.contextmanager
+def limited(size):
+    """Let no file of this process grow beyond some bytes, as if the disk were full."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture
+def small_files():
+    return limited
+
+
+@pytest.fixture
 def run(provider):
     """Return a function that runs one of our algorithms with QGIS's own `processing.run`."""
     import processing
@@ -176,6 +208,10 @@ class FakeEngine:
             """
         self.path.write_text(textwrap.dedent(head) + textwrap.dedent(body), encoding="utf-8")
         self.path.chmod(0o755)
+
+    @property
+    def started(self):
+        return self._calls.exists()
 
     @property
     def call(self):
