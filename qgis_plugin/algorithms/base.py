@@ -34,7 +34,7 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from ..core.engine import SETTING, Engine, find_engine
-from ..core.runner import EngineCancelled, EngineError, Sentence, run_command
+from ..core.runner import PATIENCE, EngineCancelled, EngineError, Sentence, run_command
 from ..translation import marked, said, tr
 from .messages import Messages
 from .rasters import Raster, draw_service, no_area, raster_of
@@ -99,7 +99,9 @@ class Job:
         command = [self.algorithm.COMMAND, *arguments]
         self.feedback.pushCommandInfo(subprocess.list2cmdline(["geofootprint", *command]))
         messages = Messages(self.feedback, self.algorithm.STAGES)
-        return run_command(self.engine().command(*command), messages, cwd=self.folder)
+        return run_command(
+            self.engine().command(*command), messages, cwd=self.folder, patience=self.algorithm.PATIENCE
+        )
 
     def call_by_name(self, text: str) -> str:
         """Return a text in which layers have their names instead of temporary files."""
@@ -139,6 +141,8 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     HELP = ""
     TAGS = ""
     STAGES: ClassVar[Sequence[tuple[str, float, float]]] = ()
+    PATIENCE = PATIENCE
+    """Seconds that the command gets at each stage of being stopped, to tidy up where the user will see it."""
 
     def define(self) -> Iterable[QgsProcessingParameterDefinition]:
         """Give the parameters in the order of the dialog."""

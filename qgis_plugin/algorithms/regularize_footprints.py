@@ -15,7 +15,7 @@ from qgis.core import (
 from ..translation import marked, tr
 from . import parameters as p
 from .base import EngineAlgorithm, Job
-from .results import RESULT, copy_footprints
+from .results import RESULT, SHORT_PATIENCE, copy_footprints
 from .vectors import polygons_path
 
 
@@ -31,6 +31,7 @@ class RegularizeFootprints(EngineAlgorithm):
         "buildings share, or nearly share, are drawn once; overlaps are taken away. Columns are kept; method, vertices, "
         "area_m2 and perimeter are told anew. No image is needed."
     )
+    PATIENCE = SHORT_PATIENCE
     TAGS = marked("building,footprint,regularize,orthogonalize,simplify,right angle,clean,topology")
 
     def define(self) -> Iterator[QgsProcessingParameterDefinition]:

@@ -27,6 +27,9 @@ STYLES = Path(__file__).parents[1] / "styles"
 BUILDINGS, PLAIN, LABELS = "buildings.qml", "footprints.qml", "labels.qml"
 """Looks: graded by confidence, all alike, and of label rasters."""
 
+SHORT_PATIENCE = 0.4
+"""Seconds at each stage of stopping a command that writes in the work folder alone: nothing that matters is lost."""
+
 RESULT = "buildings.fgb"
 """File that the engine writes: FlatGeobuf adds no column of its own, so that rows can be copied as they are."""
 

@@ -15,7 +15,7 @@ from qgis.core import (
 from ..translation import marked, tr
 from . import parameters as p
 from .base import ImageAlgorithm, Job
-from .results import RESULT, copy_footprints
+from .results import RESULT, SHORT_PATIENCE, copy_footprints
 
 
 class SegmentBuildings(ImageAlgorithm):
@@ -31,6 +31,7 @@ class SegmentBuildings(ImageAlgorithm):
         "about 0.1 to 0.3 m. It may also be a map service (WMS, XYZ tiles): then choose an extent. Everything is computed "
         "on this computer."
     )
+    PATIENCE = SHORT_PATIENCE
     TAGS = marked("building,footprint,house,roof,segmentation,deep learning,AI,orthophoto,aerial,extract,outline")
     STAGES = (("predict", 0, 85), ("vectorize", 85, 95), ("join", 95, 97))
 

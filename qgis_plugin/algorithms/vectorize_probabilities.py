@@ -15,7 +15,7 @@ from qgis.core import (
 from ..translation import marked, tr
 from . import parameters as p
 from .base import EngineAlgorithm, Job
-from .results import RESULT, copy_footprints
+from .results import RESULT, SHORT_PATIENCE, copy_footprints
 
 
 class VectorizeProbabilities(EngineAlgorithm):
@@ -29,6 +29,7 @@ class VectorizeProbabilities(EngineAlgorithm):
         "Draws outlines of the buildings in a raster: probabilities as Predict Probabilities writes them, those of any "
         "other program, a mask, or labels (1 building, 2 contour)."
     )
+    PATIENCE = SHORT_PATIENCE
     TAGS = marked("building,footprint,probability,mask,polygonize,vectorize,outline")
     STAGES = (("check", 0, 10), ("vectorize", 10, 90), ("join", 90, 97))
 

@@ -202,7 +202,7 @@ class FakeEngine:
             def emit(event, **fields):
                 print(json.dumps({{"event": event, **fields}}), flush=True)
             with open({str(self._calls)!r}, "w") as file:
-                json.dump({{"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd()}}, file)
+                json.dump({{"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd(), "pid": os.getpid()}}, file)
             out = sys.argv[sys.argv.index("-o") + 1] if "-o" in sys.argv else None
             emit("start", protocol=1)
             """
@@ -230,6 +230,14 @@ def without_fid(path):
     layer.dataProvider().deleteAttributes([layer.fields().indexOf("fid")])
     layer.updateFields()
     return layer
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import is_running
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
@@ -198,14 +199,19 @@ STUCK = """
 """
 
 
-@pytest.mark.parametrize(("body", "seconds"), [(POLITE, 2), (STUCK, 7.5)], ids=["polite", "stuck"])
-def test_cancel(run, ortho, fake_engine, cancelling_feedback, tmp_path, body, seconds):
+@pytest.mark.parametrize(
+    ("name", "body", "seconds"),
+    [(SEGMENT, POLITE, 2), (SEGMENT, STUCK, 3), ("predictprobabilities", STUCK, 7.5)],
+    ids=["polite", "stuck", "stuck with files that the user sees"],
+)
+def test_cancel(run, ortho, fake_engine, cancelling_feedback, tmp_path, name, body, seconds):
     fake_engine.write(body)
-    out = tmp_path / "out.gpkg"
+    out = tmp_path / "out.tif"
     start = time.monotonic()
-    assert run(SEGMENT, cancelling_feedback, INPUT=ortho, OUTPUT=str(out)) == {}
+    assert run(name, cancelling_feedback, INPUT=ortho, OUTPUT="memory:" if name == SEGMENT else str(out)) == {}
     assert time.monotonic() - start < seconds
     assert not out.exists()
+    assert not is_running(fake_engine.call["pid"])
     assert temporary_folders() == set()
 
 
