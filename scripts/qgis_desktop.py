@@ -22,7 +22,7 @@ from test_qgis import HINT, clean, find_python
 
 SCRIPTS = Path(__file__).resolve().parent
 SCREEN = "-screen 0 1280x800x24"
-SECONDS = 300
+SECONDS = 540
 
 
 def make_profile(folder: Path, language: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qgis.core import (
     QgsFeatureSink,
@@ -13,6 +14,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
+    QgsProcessingOutputLayerDefinition,
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
@@ -29,6 +31,9 @@ BUILDINGS, PLAIN, LABELS = "buildings.qml", "footprints.qml", "labels.qml"
 
 SHORT_PATIENCE = 0.4
 """Seconds at each stage of stopping a command that writes in the work folder alone: nothing that matters is lost."""
+
+SMALLEST = 2**19
+"""Bytes that any output needs beside its features; an empty GeoPackage has a fifth of that."""
 
 RESULT = "buildings.fgb"
 """File that the engine writes: FlatGeobuf adds no column of its own, so that rows can be copied as they are."""
@@ -48,9 +53,17 @@ def copy_footprints(job: Job, path: str, name: str) -> tuple[str, int]:
     layer = QgsVectorLayer(path, "buildings", "ogr")
     if not layer.isValid():
         raise EngineError(Sentence("QGIS cannot read what the engine wrote: {path}", path=path))
-    sink, destination = algorithm.parameterAsSink(
-        job.parameters, name, job.context, layer.fields(), layer.wkbType(), layer.crs()
-    )
+    target = _file_of(job.parameters.get(name))
+    _require_room(target, os.path.getsize(path))
+    is_new = not os.path.exists(target)
+    try:
+        sink, destination = algorithm.parameterAsSink(
+            job.parameters, name, job.context, layer.fields(), layer.wkbType(), layer.crs()
+        )
+    except QgsProcessingException:
+        if is_new:
+            _remove(target)
+        raise
     if sink is None:
         raise QgsProcessingException(algorithm.invalidSinkError(job.parameters, name))
     written = sink.addFeatures(layer.getFeatures(), QgsFeatureSink.Flag.FastInsert) and sink.flushBuffer()
@@ -64,6 +77,27 @@ def copy_footprints(job: Job, path: str, name: str) -> tuple[str, int]:
         raise EngineError(sentence)
     set_style(destination, BUILDINGS, job.context)
     return destination, layer.featureCount()
+
+
+def _file_of(value: Any) -> str:
+    """Return the file that an output's value names, or something that is none."""
+    if isinstance(value, QgsProcessingOutputLayerDefinition):
+        value = value.sink.staticValue()
+    return value if isinstance(value, str) else ""
+
+
+def _require_room(target: str, size: int) -> None:
+    """Refuse a full disk as long as an old output is still whole: QGIS's first step is to delete that."""
+    folder = os.path.dirname(os.path.abspath(target))
+    is_file = bool(os.path.splitext(target)[1]) and os.path.isdir(folder)
+    if is_file and shutil.disk_usage(folder).free < size + SMALLEST:
+        raise EngineError(
+            Sentence("The disk of {out} is full; make room for {megabytes} MB.", out=target, megabytes=_megabytes(size))
+        )
+
+
+def _megabytes(size: int) -> int:
+    return max(1, round((size + SMALLEST) / 2**20))
 
 
 def _holds_too_few(destination: str, count: int, context: QgsProcessingContext) -> bool:

@@ -45,7 +45,7 @@ class Actions:
         self._demo: DemoRun | None = None
         for action in (self.segment, self.demo):
             iface.addPluginToRasterMenu(self._menu, action)
-        iface.addRasterToolBarIcon(self.segment)
+        iface.addToolBarIcon(self.segment)
 
     def _action(self, text: str, call: Callable[[], None]) -> QAction:
         action = QAction(QIcon(ICON), text, self._iface.mainWindow())
@@ -56,7 +56,7 @@ class Actions:
         """Take everything away again."""
         for action in (self.segment, self.demo):
             self._iface.removePluginRasterMenu(self._menu, action)
-        self._iface.removeRasterToolBarIcon(self.segment)
+        self._iface.removeToolBarIcon(self.segment)
         if self._demo is not None:
             self._demo.cancel()
 

@@ -576,6 +576,10 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>QGIS kann nicht lesen, was die Engine geschrieben hat: {path}</translation>
   </message>
   <message>
+   <source>The disk of {out} is full; make room for {megabytes} MB.</source>
+   <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
+  </message>
+  <message>
    <source>Segment Buildings</source>
    <translation>Gebäude erkennen</translation>
   </message>

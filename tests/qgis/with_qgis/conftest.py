@@ -198,7 +198,8 @@ class FakeEngine:
     def write(self, body):
         head = f"""\
             #!{sys.executable}
-            import json, os, shutil, signal, sys, time
+            import json, os, resource, shutil, signal, sys, time
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             def emit(event, **fields):
                 print(json.dumps({{"event": event, **fields}}), flush=True)
             with open({str(self._calls)!r}, "w") as file:

@@ -29,13 +29,13 @@ def test_unloading_and_loading_in_the_desktop(plugin):
     plugin.initGui()
     assert registry.algorithmById("geofootprint:segmentbuildings") is not None
     ((factory,), _) = plugin._iface.registerOptionsWidgetFactory.call_args
-    ((button,), _) = plugin._iface.addRasterToolBarIcon.call_args
+    ((button,), _) = plugin._iface.addToolBarIcon.call_args
     menu = [call.args[1] for call in plugin._iface.addPluginToRasterMenu.call_args_list]
     assert [action.text() for action in menu] == ["Segment Buildings ...", "Try It With a Demo Scene"]
     assert button is menu[0]
     plugin.unload()
     plugin._iface.unregisterOptionsWidgetFactory.assert_called_once_with(factory)
-    plugin._iface.removeRasterToolBarIcon.assert_called_once_with(button)
+    plugin._iface.removeToolBarIcon.assert_called_once_with(button)
     assert plugin._iface.removePluginRasterMenu.call_count == 2
     plugin.initProcessing()
 
