@@ -69,6 +69,7 @@ def show_toolbox() -> None:
 
 def session() -> None:
     """Do it all."""
+    iface.mainWindow().resize(1280, 800)
     image = QgsRasterLayer(str(SCENE / "ortho.tif"), "orthophoto")
     QgsProject.instance().addMapLayer(image)
     iface.setActiveLayer(image)
@@ -87,7 +88,7 @@ def session() -> None:
     layers = [layer for layer in QgsProject.instance().mapLayers().values() if layer is not image]
     if len(layers) != 1 or layers[0].featureCount() == 0 or layers[0].renderer().type() != "graduatedSymbol":
         raise RuntimeError("no styled layer of buildings was loaded")
-    iface.mapCanvas().refresh()
+    iface.mapCanvas().zoomByFactor(0.6)
     rest(2)
     shoot("5_result")
 

@@ -373,6 +373,10 @@ class ImageAlgorithm(EngineAlgorithm):
         extent = None
         if job.has("EXTENT"):
             extent = self.parameterAsExtent(job.parameters, "EXTENT", job.context, raster.crs)
+            if not extent.intersects(raster.extent):
+                raise EngineError(
+                    Sentence("The extent lies outside the layer {layer}; choose one on it.", layer=raster.name)
+                )
         path = self.image_path(job, self.IMAGE) if raster.path else self._drawn(job, raster, extent)
         if extent is None:
             return [path]

@@ -49,6 +49,8 @@ class Raster:
         Of the layer.
     crs : QgsCoordinateReferenceSystem
         As QGIS has it.
+    extent : QgsRectangle
+        Of the layer; that of a service may be the world.
     path : str
         What GDAL opens, or "" for a service.
     own_crs : bool
@@ -61,6 +63,7 @@ class Raster:
 
     name: str
     crs: QgsCoordinateReferenceSystem
+    extent: QgsRectangle
     path: str
     own_crs: bool = True
     alphas: tuple[int, ...] = ()
@@ -119,7 +122,7 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
             Sentence("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
         )
     if layer.providerType() != "gdal":
-        return Raster(name, layer.crs(), "", provider=provider.clone())
+        return Raster(name, layer.crs(), layer.extent(), "", provider=provider.clone())
     path = _path_of(layer)
     if os.path.isabs(path) and not path.startswith("/vsi") and not os.path.exists(path):
         raise EngineError(
@@ -130,7 +133,7 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
         for band in range(1, provider.bandCount() + 1)
         if provider.colorInterpretation(band) == QgsRaster.ColorInterpretation.AlphaBand
     )
-    return Raster(name, layer.crs(), path, provider.crs() == layer.crs(), alphas)
+    return Raster(name, layer.crs(), layer.extent(), path, provider.crs() == layer.crs(), alphas)
 
 
 def _path_of(layer: QgsRasterLayer) -> str:

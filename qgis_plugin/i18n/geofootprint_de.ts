@@ -24,6 +24,10 @@
    <translation>Engine: {} ({})</translation>
   </message>
   <message>
+   <source>The extent lies outside the layer {layer}; choose one on it.</source>
+   <translation>Die Ausdehnung liegt außerhalb des Layers {layer}; wählen Sie eine auf ihm.</translation>
+  </message>
+  <message>
    <source>Evaluate Footprints</source>
    <translation>Gebäudeumrisse bewerten</translation>
   </message>

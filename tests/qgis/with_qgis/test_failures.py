@@ -21,7 +21,7 @@ def refused(run, match, **parameters):
 
 
 def test_an_extent_outside_the_image(run, ortho):
-    refused(run, "miss .*ortho.tif", INPUT=ortho, EXTENT="0,10,0,10 [EPSG:25832]")
+    refused(run, "The extent lies outside the layer ortho; choose one on it", INPUT=ortho, EXTENT="0,10,0,10 [EPSG:25832]")
 
 
 def test_an_area_of_interest_outside_the_image(run, ortho, squares):

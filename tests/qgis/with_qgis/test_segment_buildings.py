@@ -80,14 +80,14 @@ def test_what_is_not_said_is_left_to_the_engine(run, ortho, fake_engine):
 def test_parameters_become_options(run, ortho, inputs, squares, fake_engine, tmp_path):
     model = tmp_path / "a model.onnx"
     model.touch()
-    extent = "680010,680020.25,5237950,5237960 [EPSG:25832]"
+    extent = "680810,680820.25,5236960,5236970 [EPSG:25832]"
     run(
         SEGMENT, INPUT=str(inputs / "ortho.tif"), MODEL=str(model), THRESHOLD=0, EXTENT=extent, OUTLINE="area",
         MIN_AREA=12.5, TTA=True, DEVICE="cpu", AOI=squares, OUTPUT="memory:",
     )  # fmt: skip
     (image, *bounds), options = fake_engine.arguments[1:7], fake_engine.arguments[9:]
     assert image == ortho.source()
-    assert bounds == ["--bounds", "680010.0", "5237950.0", "680020.25", "5237960.0"]
+    assert bounds == ["--bounds", "680810.0", "5236960.0", "680820.25", "5236970.0"]
     assert options == [
         "--aoi", squares, "--model", str(model), "--threshold", "0.0", "--outline", "area", "--min-area", "12.5",
         "--tta", "--device", "cpu",
@@ -95,10 +95,10 @@ def test_parameters_become_options(run, ortho, inputs, squares, fake_engine, tmp
 
 
 def test_an_extent_is_given_in_the_image_s_crs(run, ortho, fake_engine):
-    run(SEGMENT, INPUT=ortho, EXTENT="11.37,11.38,47.27,47.28 [EPSG:4326]", OUTPUT="memory:")
+    run(SEGMENT, INPUT=ortho, EXTENT="11.388,11.393,47.262,47.265 [EPSG:4326]", OUTPUT="memory:")
     west, south, east, north = map(float, fake_engine.arguments[3:7])
     assert 679_000 < west < east < 681_000
-    assert 5_237_000 < south < north < 5_240_000
+    assert 5_236_000 < south < north < 5_238_000
 
 
 def test_the_engine_gets_a_clean_environment(run, ortho, fake_engine, monkeypatch):
