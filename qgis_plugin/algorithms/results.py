@@ -29,7 +29,7 @@ STYLES = Path(__file__).parents[1] / "styles"
 BUILDINGS, PLAIN, LABELS = "buildings.qml", "footprints.qml", "labels.qml"
 """Looks: graded by confidence, all alike, and of label rasters."""
 
-SHORT_PATIENCE = 0.4
+SHORT_PATIENCE = 0.3
 """Seconds at each stage of stopping a command that writes in the work folder alone: nothing that matters is lost."""
 
 SMALLEST = 2**19
