@@ -97,7 +97,7 @@ def test_parameters_become_options(run, ortho, inputs, squares, fake_engine, tmp
 def test_an_extent_is_given_in_the_image_s_crs(run, ortho, fake_engine):
     run(SEGMENT, INPUT=ortho, EXTENT="11.388,11.393,47.262,47.265 [EPSG:4326]", OUTPUT="memory:")
     west, south, east, north = map(float, fake_engine.arguments[3:7])
-    assert 679_000 < west < east < 681_000
+    assert 680_000 < west < east < 682_000
     assert 5_236_000 < south < north < 5_238_000
 
 
