@@ -14,16 +14,20 @@ from typing import Any, cast
 
 import geopandas as gpd
 import numpy as np
+import pyproj
 import shapely
 from numpy.typing import NDArray
 
 from geofootprint._version import __version__
+from geofootprint.carve import carve
 from geofootprint.errors import MissingDependencyError, OptionError, VectorError
+from geofootprint.guard import find_faults
 from geofootprint.metrics import count_vertices
-from geofootprint.outlines import give_way, regularize_rings, unfold
+from geofootprint.outlines import give_way, name_changed, regularize_rings, unfold
 from geofootprint.output import require_other
 from geofootprint.planes import group_neighbours, lay_planes, metres_per_unit
 from geofootprint.progress import SILENT, Progress, track
+from geofootprint.regularize import MIN_EDGE
 from geofootprint.rings import Rings, Rule
 from geofootprint.vector import measure_on_ellipsoid, read_footprints, require_format, write_footprints
 
@@ -138,7 +142,8 @@ def clean_footprints(
         parts[3].append(blocks + sum(len(part) for part in parts[3]))
     polygons, rows, methods, blocks = (np.concatenate(part) for part in parts)
     # Only here, where all lie in one plane: groups have planes of their own, and outlines may have moved towards each other.
-    polygons = give_way(polygons, blocks)
+    settled = _mend(give_way(polygons, blocks), MIN_EDGE * step, footprints.crs)
+    polygons, methods = settled, name_changed(methods, polygons, settled)
     _tell_losses(len(footprints), rows, progress)
     order = np.argsort(rows, kind="stable")
     return _to_frame(footprints.iloc[rows[order]], polygons[order], methods[order], min_area)
@@ -256,7 +261,7 @@ def _draw(
     blocks : int array
         Attached polygons have the same number, less than how many there are.
     """
-    polygons, row = _share_walls(polygons, group)
+    polygons, row = _share_walls(polygons, group, MIN_EDGE * step)
     samples = _scaled(sample_evenly(polygons, step), 1 / step)
     drawn, methods, blocks = _regularize(samples, group[row], outline)
     return _scaled(drawn, step), row, methods, blocks
@@ -295,13 +300,14 @@ def _rule(outline: str) -> Rule:
     )
 
 
-def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64], min_edge: float) -> tuple[NDArray[Any], NDArray[np.intp]]:
     """Give walls that nearly coincide the same vertices, and take overlaps away.
 
     Returns
     -------
     polygons : array of shapely.Polygon
-        One that is cut in two is there twice; one that lies wholly under others is not.
+        One that is cut in two is there twice, but for slivers thinner than the shortest edge; one that lies wholly under
+        others is not.
     row : int array
         Polygon of the input that each was.
     """
@@ -319,8 +325,16 @@ def _share_walls(polygons: NDArray[Any], group: NDArray[np.int64]) -> tuple[NDAr
         polygons[faulty], snapping_distance=SNAP, gap_width=SNAP, merge_strategy="min_area"
     )
     parts, row = shapely.get_parts(polygons, return_index=True)
-    whole = ~shapely.is_empty(parts)
+    whole = ~shapely.is_empty(parts) & ~_slivers(parts, row, min_edge)
     return parts[whole], row[whole]
+
+
+def _slivers(parts: NDArray[Any], row: NDArray[np.intp], width: float) -> NDArray[np.bool_]:
+    """Say which parts of polygons that fell apart are thinner than a width; the largest part never is one."""
+    area = shapely.area(parts)
+    largest = np.zeros(int(row.max(initial=-1)) + 1)
+    np.maximum.at(largest, row, area)
+    return cast("NDArray[np.bool_]", (area < largest[row]) & (2 * area < width * shapely.length(parts)))
 
 
 def _faulty_groups(polygons: NDArray[Any], group: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -370,6 +384,28 @@ def sample_evenly(polygons: NDArray[Any], step: float) -> NDArray[Any]:
     share = (np.where(back[edge], pieces[edge] - number, number) / pieces[edge])[:, None]
     points = low[edge] * (1 - share) + high[edge] * share
     return cast("NDArray[Any]", shapely.polygons(shapely.linearrings(points, indices=ring[edge]), indices=owner))
+
+
+def _mend(polygons: NDArray[Any], min_edge: float, crs: pyproj.CRS) -> NDArray[Any]:
+    """Take short edges and spikes out of polygons in any CRS; the shortest edge is in metres."""
+    every = np.flatnonzero(~shapely.is_empty(polygons))
+    alone = np.arange(len(every))
+    faulty = every[find_faults(lay_planes(polygons[every], alone, crs).to_metres(polygons[every], alone), min_edge)]
+    if not len(faulty):
+        return polygons
+    polygons = polygons.copy()
+    tree = shapely.STRtree(polygons)
+    for i in faulty:
+        near = tree.query(polygons[i], predicate="dwithin", distance=shapely.length(polygons[i]) / 4)
+        others = np.sort(near[(near != i) & ~shapely.is_empty(polygons[near])])
+        here = polygons[np.append(i, others)]
+        together = np.zeros(len(here), np.int64)
+        plane = lay_planes(here, together, crs)
+        flat = plane.to_metres(here, together)
+        mended = carve(flat[0], flat[1:], min_edge)
+        if mended is not flat[0]:
+            polygons[i] = unfold(plane.to_map(np.array([mended]), together[:1]))[0]
+    return polygons
 
 
 def _scaled(polygons: NDArray[Any], factor: float) -> NDArray[Any]:

@@ -47,11 +47,22 @@ class GeneratorConfig:
         Filters of the first level of ``unet`` and ``unet256``.
     stride : int
         Pixels to a step of the first level of ``unet``.
+    norm : {"batch", "channel", "none"}
+        What normalises the levels of ``unet``: the batch, whose statistics are fixed at inference; the channels of
+        each pixel; or nothing. None of them lets a prediction depend on its window.
+    upsampling : {"bilinear", "transposed"}
+        How ``unet`` doubles its resolution; transposed convolutions leave checkerboards.
+    encoder_weights : str
+        What the encoder of ``smp:...`` starts with: a file of its weights (.pth, .pt, .bin or .safetensors), the name of
+        weights that segmentation_models_pytorch knows and downloads, such as ``imagenet``, or nothing.
     """
 
     name: str = "unet"
     width: int = 24
     stride: int = 2
+    norm: str = "batch"
+    upsampling: str = "bilinear"
+    encoder_weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,10 @@ class LossConfig:
     ----------
     bce, dice : float
         Binary cross-entropy and soft Dice of the building channel.
-    contour : float
-        Both of the contour channel.
+    contour, touch : float
+        Both of the contour channel, and of the touch channel if there is one.
     l1 : float
-        Mean absolute difference of labels and prediction on the paper's scale of -1 to 1, both channels.
+        Mean absolute difference of labels and prediction on the paper's scale of -1 to 1, all channels.
     adversarial : float
         Binary cross-entropy of the discriminator's judgement.
     adversarial_start : float
@@ -97,6 +108,7 @@ class LossConfig:
     bce: float = 1.0
     dice: float = 1.0
     contour: float = 0.5
+    touch: float = 0.5
     l1: float = 0.25
     adversarial: float = 0.02
     adversarial_start: float = 0.8
@@ -120,7 +132,11 @@ class DataConfig:
     quarter_turns : bool
         False leaves two of the eight, as they are and mirrored left to right, as in the paper.
     colour : float
-        Strength of changes of brightness, contrast, colour, shadow, blur, noise and JPEG; 0 is off, 1 strong.
+        Strength of changes of brightness, contrast and colour; 0 is off, 1 strong.
+    shadow, blur, noise, jpeg : float
+        Shares of crops with a cast shadow, blurred, with noise, and compressed.
+    contour, touch : bool
+        Whether there is a channel for the contours of buildings, and one for the walls that two of them share.
     crops_per_epoch : int
         Crops between two validations; 0 takes what covers the training tiles once, at least 1000.
     """
@@ -131,7 +147,18 @@ class DataConfig:
     rotation: float = 0.5
     quarter_turns: bool = True
     colour: float = 1.0
+    shadow: float = 0.2
+    blur: float = 0.3
+    noise: float = 0.3
+    jpeg: float = 0.3
+    contour: bool = True
+    touch: bool = False
     crops_per_epoch: int = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the channels of labels and predictions, in their order."""
+        return ("building", *(name for name in ("contour", "touch") if getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -202,9 +229,13 @@ PRESETS: Mapping[str, TrainConfig] = {
         generator=GeneratorConfig(name="unet256", width=64, stride=1),
         discriminator=DiscriminatorConfig(width=64, spectral_norm=False, noise=0.0),
         loss=LossConfig(
-            bce=0.0, dice=0.0, contour=0.0, l1=100.0, adversarial=1.0, adversarial_start=0.0, adversarial_ramp=0.0
+            bce=0.0, dice=0.0, contour=0.0, touch=0.0, l1=100.0, adversarial=1.0, adversarial_start=0.0,
+            adversarial_ramp=0.0,
         ),
-        data=DataConfig(batch=1, scale=(256 / 286, 256 / 286), rotation=0.0, quarter_turns=False, colour=0.0),
+        data=DataConfig(
+            batch=1, scale=(256 / 286, 256 / 286), rotation=0.0, quarter_turns=False,
+            colour=0.0, shadow=0.0, blur=0.0, noise=0.0, jpeg=0.0,
+        ),
         optimizer=OptimizerConfig(
             learning_rate=2e-4, discriminator_rate=2e-4, beta1=0.5, weight_decay=0.0, clip=0.0, schedule="linear", ema=0.0
         ),
@@ -224,6 +255,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "loss.bce": (0, math.inf),
     "loss.dice": (0, math.inf),
     "loss.contour": (0, math.inf),
+    "loss.touch": (0, math.inf),
     "loss.l1": (0, math.inf),
     "loss.adversarial": (0, math.inf),
     "loss.adversarial_start": (0, 1),
@@ -233,6 +265,10 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "data.scale": (0.05, 20),
     "data.rotation": (0, 1),
     "data.colour": (0, 1),
+    "data.shadow": (0, 1),
+    "data.blur": (0, 1),
+    "data.noise": (0, 1),
+    "data.jpeg": (0, 1),
     "data.crops_per_epoch": (0, math.inf),
     "optimizer.learning_rate": (0, math.inf),
     "optimizer.discriminator_rate": (0, math.inf),
@@ -243,7 +279,12 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 }
 """Least and largest value of each number."""
 
-SCHEDULES = ("cosine", "linear")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "generator.norm": ("batch", "channel", "none"),
+    "generator.upsampling": ("bilinear", "transposed"),
+    "optimizer.schedule": ("cosine", "linear"),
+}
+"""What the texts may be that are no names."""
 
 
 def load_config(preset: str | None = None, path: str | os.PathLike[str] | None = None) -> TrainConfig:
@@ -346,22 +387,27 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 def _check_values(config: TrainConfig, name: str) -> None:
     for key, (least, largest) in LIMITS.items():
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
+        value = _value_of(config, key)
         for number in value if isinstance(value, tuple) else (value,):
             if not (math.isfinite(number) and least <= number <= largest):
                 bounds = f"at least {least:g}" if math.isinf(largest) else f"from {least:g} to {largest:g}"
                 raise OptionError(f"'{key}' in {name} must be {bounds}, not {number:g}.")
     if config.data.scale[0] > config.data.scale[1]:
         raise OptionError(f"'data.scale' in {name} must be the finer and then the coarser end, not {config.data.scale}.")
-    if config.optimizer.schedule not in SCHEDULES:
-        raise OptionError(
-            f"'optimizer.schedule' in {name} must be {' or '.join(SCHEDULES)}, not '{config.optimizer.schedule}'."
-        )
+    for key, choices in CHOICES.items():
+        if _value_of(config, key) not in choices:
+            raise OptionError(f"'{key}' in {name} must be {' or '.join(choices)}, not '{_value_of(config, key)}'.")
     loss = config.loss
-    if not (loss.bce or loss.dice or loss.contour or loss.l1 or (loss.adversarial and not loss.adversarial_start)):
+    channels = sum(getattr(loss, channel) for channel in config.data.classes[1:])
+    if not (loss.bce or loss.dice or channels or loss.l1 or (loss.adversarial and not loss.adversarial_start)):
         raise OptionError(f"The losses in {name} begin with weights of 0; give one of bce, dice, contour and l1 more.")
+
+
+def _value_of(config: TrainConfig, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geofootprint.guard import MIN_ANGLE
 from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, neighbours, spread
 from geofootprint.spans import Walls, trim
 
@@ -17,7 +18,7 @@ __all__ = ["Outlines", "Sides"]
 PARALLEL = math.sin(math.radians(10))
 """Sine of the angle under which walls are too parallel to be cut with each other."""
 
-SPIKE = math.cos(math.radians(15))
+SPIKE = math.cos(math.radians(MIN_ANGLE))
 """Cosine of the smallest angle of a corner."""
 
 ROUNDS = 12

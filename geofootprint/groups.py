@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from geofootprint.probabilities import Source
 from geofootprint.progress import Progress, track
 from geofootprint.rings import Rings, Rule, draw_rings
+from geofootprint.unions import connect
 
 __all__ = ["CELL", "Walk", "group_near"]
 
@@ -89,7 +90,7 @@ class Walk:
         self._block = block
         self._progress = progress
         self._parts: list[Part] = []
-        self._parents: list[int] = []
+        self._links: list[NDArray[np.int64]] = []
         # Number of the waiting part at each pixel of the row above and the column to the left; -1 is none.
         self._above = np.full(source.grid.width, -1, np.int64)
         self._left = np.empty(0, np.int64)
@@ -153,7 +154,6 @@ class Walk:
             y, x, bottom, right = (int(value) for value in boxes[group])
             first = x + int(np.argmax(groups[y, x:right] == group))
             numbers[group] = len(self._parts)
-            self._parents.append(len(self._parts))
             self._parts.append(Part((top + y, left + x, top + bottom, left + right), (top + y, left + first)))
         self._join(self._above[left : left + width], numbers[groups[0]])
         self._join(self._left if left > 0 else numbers[groups[:0, 0]], numbers[groups[:, 0]])
@@ -165,21 +165,15 @@ class Walk:
         if before.size != after.size:
             return
         beside = (before >= 0) & (after >= 0)
-        for one, other in np.unique(np.stack([before[beside], after[beside]], axis=1), axis=0):
-            first, second = sorted((self._root(int(one)), self._root(int(other))))
-            self._parents[second] = first
-
-    def _root(self, part: int) -> int:
-        while self._parents[part] != part:
-            self._parents[part] = self._parents[self._parents[part]]
-            part = self._parents[part]
-        return part
+        if beside.any():
+            self._links.append(np.unique(np.stack([before[beside], after[beside]]), axis=1))
 
     def _joined(self) -> list[list[Part]]:
         """Return the waiting groups, each as its parts; one too large to be read at once cell by cell."""
+        links = np.concatenate([np.zeros((2, 0), np.int64), *self._links], axis=1)
         groups: dict[tuple[int, ...], list[Part]] = {}
-        for number, part in enumerate(self._parts):
-            groups.setdefault((self._root(number),), []).append(part)
+        for number, part in zip(connect(len(self._parts), *links).tolist(), self._parts, strict=True):
+            groups.setdefault((number,), []).append(part)
         for key, parts in list(groups.items()):
             top, left, bottom, right = _common_box(parts)
             if (bottom - top) * (right - left) > CELL * CELL:

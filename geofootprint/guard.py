@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geofootprint.lines import Floats, neighbours
 from geofootprint.nearness import half_sine
 
-__all__ = ["ALIKE", "MIN_ANGLE", "TOLERANCE", "find_faults", "overlap", "simple_polygon"]
+__all__ = ["ALIKE", "MIN_ANGLE", "TOLERANCE", "count_faults", "find_faults", "overlap", "simple_polygon"]
 
 MIN_ANGLE = 15.0
 """Degrees of the sharpest corner."""
@@ -34,6 +34,18 @@ SLACK = 1e-9
 def find_faults(polygons: NDArray[Any], min_edge: float) -> NDArray[np.bool_]:
     """Say which polygons are invalid or empty, or have an edge under `min_edge` or a corner under `MIN_ANGLE`."""
     faulty = ~shapely.is_valid(polygons) | shapely.is_empty(polygons)
+    owner = _owners_of_faults(polygons, min_edge)
+    faulty[owner] = True
+    return cast("NDArray[np.bool_]", faulty)
+
+
+def count_faults(polygon: Any, min_edge: float) -> int:
+    """Return how many edges of a polygon are under `min_edge` and how many corners under `MIN_ANGLE`."""
+    return len(_owners_of_faults(np.array([polygon]), min_edge))
+
+
+def _owners_of_faults(polygons: NDArray[Any], min_edge: float) -> NDArray[np.int64]:
+    """Return the polygon of each short edge and each sharp corner."""
     rings, owner = shapely.get_rings(polygons, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     open_ = np.append(ring[1:] == ring[:-1], False)[: len(ring)]
@@ -41,8 +53,7 @@ def find_faults(polygons: NDArray[Any], min_edge: float) -> NDArray[np.bool_]:
     _, after = neighbours(ring)
     short = np.hypot(*(xy[after] - xy).T) < min_edge * (1 - SLACK)
     sharp = half_sine(xy, ring) < math.sin(math.radians(MIN_ANGLE / 2))
-    faulty[owner[ring[short | sharp]]] = True
-    return cast("NDArray[np.bool_]", faulty)
+    return cast("NDArray[np.int64]", owner[ring[np.concatenate([np.flatnonzero(short), np.flatnonzero(sharp)])]])
 
 
 def simple_polygon(polygon: Any, min_edge: float) -> Any:
@@ -97,7 +108,10 @@ def _without_faults(xy: Floats, min_edge: float) -> Floats | None:
         # What a vertex adds to the area tells which end of a short edge matters less.
         (ax, ay), (bx, by) = (before - xy).T, (after - xy).T
         weight = np.where(sharp | short | np.roll(short, 1), np.abs(ax * by - ay * bx), np.inf)
-        xy = np.delete(xy, weight.argmin(), axis=0)
+        least = (weight < np.roll(weight, 1)) & (weight <= np.roll(weight, -1)) & np.isfinite(weight)
+        if not least.any():  # all weigh the same
+            least[weight.argmin()] = True
+        xy = xy[~least]  # never two that are side by side
     return None
 
 

@@ -91,11 +91,20 @@ class Chains:
 
     def turned(self, first: Indices) -> Chains:
         """Return the same rings, each beginning at another sample."""
+        return Chains.of_samples(self.xy[self.turning(first)], self.starts)
+
+    def turning(self, first: Indices) -> Indices:
+        """Return which sample comes where in rings that begin at other samples."""
         size = self.ends - self.starts + 1
         chain = np.repeat(np.arange(len(size)), size)
         within = np.arange(len(self.xy)) - self.starts[chain]
         within = (within + (first - self.starts)[chain]) % (size - 1)[chain]
-        return Chains.of_samples(self.xy[self.starts[chain] + within], self.starts)
+        return np.asarray(self.starts[chain] + within, np.int64)
+
+    @property
+    def chain(self) -> Indices:
+        """Return the chain of each sample."""
+        return np.repeat(np.arange(len(self.starts)), self.ends - self.starts + 1)
 
     def simplified(self, tolerance: Floats | float) -> tuple[Indices, Indices]:
         """Return the samples that Douglas and Peucker's method keeps, and the chain of each."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from geofootprint.errors import MissingDependencyError, MissingFileError, ModelError, OptionError
 from geofootprint.onnx_metadata import read_metadata
+from geofootprint.scaling import Scaling
 
 __all__ = [
     "BACKENDS",
@@ -42,8 +43,11 @@ DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = ("openvino", "onnxruntime")
 
 METADATA_KEY = "geofootprint"
-SCHEMA = 1
+SCHEMA = 2
 """Number of the JSON object's format; goes up when a reader of the old one would misread the new one."""
+
+WITHOUT_OFFSET = 1
+"""The format of what has no `offset`, which came with the second."""
 
 REMEDY = "give a file made by geofootprint export"
 
@@ -72,6 +76,8 @@ class ModelInfo:
         Pixel type that it was trained on.
     scale : mapping of str to tuple of float
         For each pixel type it takes, what each band is divided by to give 0..1.
+    offset : mapping of str to tuple of float
+        For each pixel type that has one, what is taken from each band before.
     classes : tuple of str
         Channels of `Model.predict`, in order.
     channels : tuple of str
@@ -100,6 +106,7 @@ class ModelInfo:
     channels: tuple[str, ...] = ()
     dtype: str = "uint8"
     scale: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    offset: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     threshold: float = 0.5
     patch: int = 768
     overlap: int = 128
@@ -118,7 +125,7 @@ class ModelInfo:
             if np.dtype(self.dtype).kind not in "iu":
                 raise ModelError(f"The model {self.name} does not say the scale of {self.dtype} pixels; export it again.")
             object.__setattr__(self, "scale", {self.dtype: (float(np.iinfo(self.dtype).max),) * self.bands})
-        if any(len(divisors) != self.bands for divisors in self.scale.values()):
+        if any(len(values) != self.bands for values in (*self.scale.values(), *self.offset.values())):
             raise ModelError(f"The model {self.name} needs a scale for each of its {self.bands} bands; export it again.")
         if not 0 <= 2 * self.context < max(self.overlap, 1) <= self.patch // 2:
             raise ModelError(
@@ -128,9 +135,14 @@ class ModelInfo:
         if not set(self.classes) <= set(self.channels):
             raise ModelError(f"The model {self.name} lacks a channel for {self.classes}; export it again.")
 
+    def scaling(self, dtype: str) -> Scaling:
+        """Return what makes 0..1 of pixels of a type of `scale`."""
+        return Scaling(self.offset.get(dtype, (0.0,) * self.bands), self.scale[dtype])
+
     def to_json(self) -> str:
         """Return the JSON object that a model file carries; the hash of the file is not in it."""
-        return json.dumps({"schema": SCHEMA} | {k: v for k, v in asdict(self).items() if k != "sha256"})
+        schema = SCHEMA if self.offset else WITHOUT_OFFSET
+        return json.dumps({"schema": schema} | {k: v for k, v in asdict(self).items() if k != "sha256"})
 
     @classmethod
     def from_json(cls, text: str, *, name: str, sha256: str = "") -> ModelInfo:

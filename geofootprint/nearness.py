@@ -39,25 +39,30 @@ class Ruler:
     ring: Indices
     limit: Floats
 
-    def excess(self, xy: Floats, ring: Indices) -> Floats:
-        """Return the greatest distance between each boundary and its outline, over what is allowed.
+    def excess(self, xy: Floats, ring: Indices) -> tuple[Floats, Floats]:
+        """Return how far each corner is from its boundary, and each node from its outline, over what is allowed.
 
         A corner may be farther out the sharper it is, since blur takes the more from it.
         """
-        worst = np.zeros(len(self.local))
+        of_nodes = np.zeros(len(self.nodes))
         if not len(xy):
-            return worst
+            return np.zeros(0), of_nodes
         blunt = np.clip(half_sine(xy, ring) / math.sin(math.pi / 4), 0.1, 1)
-        np.maximum.at(worst, ring, _distance(xy, self.local[ring], self.limit[ring] / blunt))
+        of_corners = _distance(xy, self.local[ring], self.limit[ring] / blunt)
         numbers, index = np.unique(ring, return_inverse=True)
         size = np.bincount(index)
         drawn = np.full(len(self.local), None, object)
         whole = size >= 3
         drawn[numbers[whole]] = shapely.linearrings(xy[whole[index]], indices=np.repeat(np.arange(whole.sum()), size[whole]))
         own = ~shapely.is_missing(drawn)[self.ring]
-        own[own] = ~shapely.is_missing(drawn[self.ring[own]])
-        ring = self.ring[own]
-        np.maximum.at(worst, ring, _distance(self.nodes[own], drawn[ring], self.limit[ring]))
+        of_nodes[own] = _distance(self.nodes[own], drawn[self.ring[own]], self.limit[self.ring[own]])
+        return of_corners, of_nodes
+
+    def worst(self, xy: Floats, ring: Indices) -> Floats:
+        """Return the greatest excess of each ring."""
+        worst = np.zeros(len(self.local))
+        for excess, owner in zip(self.excess(xy, ring), (ring, self.ring), strict=True):
+            np.maximum.at(worst, owner, excess)
         return worst
 
 

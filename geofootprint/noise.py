@@ -12,7 +12,7 @@ import numpy as np
 
 from geofootprint.boundaries import Boundaries
 from geofootprint.lines import Chains, Floats, Indices, best_line, first_of_runs, spread
-from geofootprint.spans import Walls, cheapest_walls, trim
+from geofootprint.spans import Walls, cheapest_walls_at, trim
 
 __all__ = ["estimate_noise"]
 
@@ -64,7 +64,8 @@ def estimate_noise(boundaries: Boundaries) -> Floats:
     chains, owner = boundaries.chains, boundaries.owner
     sparse = boundaries.edge > SPARSE
     levels = np.array(LEVELS)[:, None] * np.where(sparse, FINE, 1)
-    cuts = (cheapest_walls(boundaries.nodes, boundaries.errors, level[owner]) for level in levels)
+    nodes = boundaries.nodes
+    cuts = cheapest_walls_at(nodes, boundaries.errors, levels[:, owner[nodes.chain]])
     looks = np.stack([_shown_noise(chains, walls, owner) for walls in cuts])
     for before, look in pairwise(looks):
         np.minimum(look, GROWTH * before, out=look)

@@ -11,14 +11,16 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs, simplify_together
+from geofootprint.carve import carve_faulty
 from geofootprint.guard import TOLERANCE
 from geofootprint.regularize import MIN_EDGE, Regularized, regularize_polygons
 from geofootprint.rings import Rings, Rule
 from geofootprint.spans import PRICES
+from geofootprint.unions import connect
 from geofootprint.vector import clean_polygons
 from geofootprint.walls import BLOCK_PRICES, regularize_block
 
-__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "regularize_rings", "unfold"]
+__all__ = ["ATTACHED", "SIMPLIFIED", "give_way", "largest_part", "name_changed", "regularize_rings", "settle", "unfold"]
 
 ATTACHED = "attached"
 """Method of a building whose outline was made together with those that it touches."""
@@ -101,27 +103,10 @@ def _divide(polygons: NDArray[Any]) -> _Plot:
         return _Plot(polygons, number, number)
     arcs = Arcs.of(polygons)
     shared = arcs.others >= 0
-    members = _join(len(polygons), arcs.owners[shared], arcs.others[shared])
+    members = connect(len(polygons), arcs.owners[shared], arcs.others[shared])
     unions = [shapely.coverage_union_all(polygons[members == block]) for block in range(int(members.max()) + 1)]
     covers, blocks = shapely.get_parts(unions, return_index=True)
     return _Plot(covers, blocks, members)
-
-
-def _join(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give all of 0, 1, ... that are linked one number: again 0, 1, ... in the order of what comes first."""
-    parents = list(range(count))
-
-    def root(number: int) -> int:
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    for first, second in zip(one.tolist(), other.tolist(), strict=True):
-        low, high = sorted((root(first), root(second)))
-        parents[high] = low
-    roots = np.array([root(number) for number in range(count)], np.int64)
-    return np.unique(roots, return_inverse=True)[1]
 
 
 def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Rings:
@@ -133,7 +118,7 @@ def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Ri
         covers = shapely.intersection(covers, shapely.box(*rule.extent))
     covers, of_cover = shapely.get_parts(covers, return_index=True)
     cover_blocks = plot.blocks[of_cover]
-    merged = _join(int(plot.blocks.max(initial=-1)) + 1, *_overlapping(covers, cover_blocks))
+    merged = connect(int(plot.blocks.max(initial=-1)) + 1, *_overlapping(covers, cover_blocks))
     outlines, how = group.polygons.copy(), np.full(len(group.polygons), SIMPLIFIED, object)
     for block in range(int(merged.max(initial=-1)) + 1):
         houses = np.flatnonzero(merged[plot.members] == block)
@@ -144,6 +129,8 @@ def _outline(group: Rings, plot: _Plot, methods: NDArray[Any], rule: Rule) -> Ri
         found, fitted = regularize_block(group.polygons[houses], covers[own], fixed=fixed[houses])
         if found is None:
             found = simplify_together(group.polygons[houses], TOLERANCE)
+        if at_border[houses].any():
+            found = _clipped(found, rule.extent)
         outlines[houses], how[houses[fitted]] = found, ATTACHED
     return replace(group, polygons=outlines, methods=how, blocks=merged[plot.members])
 
@@ -155,6 +142,15 @@ def _reaches(polygons: NDArray[Any], extent: tuple[float, float, float, float]) 
     return reaches
 
 
+def _clipped(polygons: NDArray[Any], extent: tuple[float, float, float, float]) -> NDArray[Any]:
+    """Return polygons without what lies outside of the raster."""
+    box = shapely.box(*extent)
+    beyond = np.flatnonzero(~shapely.covers(box, polygons))
+    for i in beyond:
+        polygons[i] = largest_part(shapely.intersection(polygons[i], box))
+    return polygons
+
+
 def _overlapping(covers: NDArray[Any], blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs of blocks whose covers overlap."""
     if len(covers) < 2:
@@ -162,6 +158,37 @@ def _overlapping(covers: NDArray[Any], blocks: NDArray[np.int64]) -> tuple[NDArr
     first, second = shapely.STRtree(covers).query(covers, predicate="intersects")
     pairs = blocks[first] < blocks[second]
     return blocks[first[pairs]], blocks[second[pairs]]
+
+
+def settle(
+    polygons: NDArray[Any], methods: NDArray[Any], blocks: NDArray[np.int64], *, within: Any = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Take overlaps, short edges and spikes out of the outlines of a whole layer, in pixels.
+
+    Parameters
+    ----------
+    polygons : array of shapely.Polygon
+    methods : array of str
+    blocks : int array of the same length
+        Within a block there are no overlaps.
+    within : shapely geometry, optional
+        What no outline may leave.
+
+    Returns
+    -------
+    polygons : array of shapely.Polygon
+        Empty where nothing is left of one.
+    methods : array of str
+        `SIMPLIFIED` where an outline that was made by itself is no longer as it was made.
+    """
+    settled = carve_faulty(give_way(polygons, blocks), MIN_EDGE, within=within)
+    return settled, name_changed(methods, polygons, settled)
+
+
+def name_changed(methods: NDArray[Any], before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+    """Return the methods of polygons of which some were changed after they were made."""
+    same = np.fromiter((one is other for one, other in zip(before, after, strict=True)), np.bool_, len(before))
+    return np.where(same | (methods == ATTACHED), methods, SIMPLIFIED).astype(object)
 
 
 def give_way(polygons: NDArray[Any], blocks: NDArray[np.int64]) -> NDArray[Any]:

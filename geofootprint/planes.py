@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.errors import VectorError
+from geofootprint.unions import connect
 from geofootprint.vector import metres_per_degree
 
 __all__ = ["Planes", "group_neighbours", "lay_planes"]
@@ -41,15 +42,8 @@ def group_neighbours(polygons: NDArray[Any], reach: NDArray[np.float64] | float)
         0, 1, ... in the order of each group's first polygon.
     """
     first, second = shapely.STRtree(polygons).query(polygons, predicate="dwithin", distance=reach)
-    low = np.arange(len(polygons))
-    while True:
-        joined = low.copy()
-        np.minimum.at(joined, first, low[second])
-        np.minimum.at(joined, second, low[first])
-        joined = joined[joined]
-        if np.array_equal(joined, low):
-            return np.unique(low, return_inverse=True)[1]
-        low = joined
+    other = first != second
+    return connect(len(polygons), first[other], second[other])
 
 
 @dataclass(frozen=True)

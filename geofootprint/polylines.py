@@ -49,7 +49,7 @@ def fit_chains(chains: Sequence[Floats], angles: Floats, *, min_edge: float = 4.
         return []
     samples = Chains.of(np.array([shapely.linestrings(chain) for chain in chains], object))
     nodes = Nodes(*samples.simplified(NODES))
-    spreads = np.full(len(chains), NOISE)
+    spreads = np.full(len(samples.xy), NOISE)
     walls = cut_into_walls(samples, nodes, angles, spreads, min_edge=min_edge)
     if np.bincount(nodes.chain).max() > REACH:
         # A wall runs past so many nodes at most; now all that are within one are out of the way.

@@ -38,6 +38,7 @@ from geofootprint.raster import (
     open_raster,
     read_grid,
 )
+from geofootprint.scaling import Scaling
 
 __all__ = [
     "MODEL_TAG",
@@ -97,7 +98,7 @@ class Predictor:
         self._area = area
         self._tta = tta
         self.progress = progress
-        self._divisors = _divisors(reader, model)
+        self._scaling = _scaling(reader, model)
         self._rows, self._columns = (
             PatchAxis(size, info.patch, info.overlap, info.context) for size in reader.grid.shape
         )
@@ -188,9 +189,7 @@ class Predictor:
         rows, top, height = mirror_axis(window.row_off, patch, self.grid.height)
         columns, left, width = mirror_axis(window.col_off, patch, self.grid.width)
         image, valid = self._reader.read(Window(left, top, width, height))
-        scaled = image.astype(np.float32)
-        scaled /= self._divisors
-        np.clip(scaled, 0, 1, out=scaled)
+        scaled = self._scaling.apply(image, valid)
         if (height, width) == (patch, patch):
             return scaled, valid & inside
         return scaled[:, rows[:, None], columns], valid[rows[:, None], columns] & inside
@@ -202,7 +201,7 @@ class _Patch:
     valid: NDArray[np.bool_]
 
 
-def _divisors(reader: ImageReader, model: Model) -> NDArray[np.float32]:
+def _scaling(reader: ImageReader, model: Model) -> Scaling:
     name = reader.dtype.name
     if name not in model.info.scale:
         types = ", ".join(model.info.scale)
@@ -210,7 +209,7 @@ def _divisors(reader: ImageReader, model: Model) -> NDArray[np.float32]:
             f"{reader.name} has {name} pixels, but the model {model.info.name} takes {types}; "
             "convert it, for uint8 with gdal_translate -ot Byte -scale."
         )
-    return np.array(model.info.scale[name], np.float32)[:, None, None]
+    return model.info.scaling(name)
 
 
 def _rasterize_area(area: Any, grid: Grid) -> NDArray[np.bool_]:

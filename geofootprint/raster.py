@@ -334,8 +334,10 @@ class ImageReader:
     def _read_mask(self, window: Window) -> NDArray[np.bool_]:
         valid = np.ones((int(window.height), int(window.width)), np.bool_)
         if self._has_mask:
-            # A nodata value of 0 makes a hole only where all bands are 0: pure red has no green.
-            valid = self._dataset.read_masks(self._bands, window=window).any(axis=0)
+            masks = self._dataset.read_masks(self._bands, window=window)
+            # A nodata value of 0 makes a hole only where all bands are 0: pure red has no green. Of measured values,
+            # as of heights, one that is missing is no colour.
+            valid = masks.any(axis=0) if self.dtype.kind == "u" else masks.all(axis=0)
         if self._alpha is not None:
             valid &= self._dataset.read(self._alpha, window=window) > 0
         return valid

@@ -23,7 +23,7 @@ from geofootprint.guard import ALIKE, TOLERANCE, find_faults, overlap, simple_po
 from geofootprint.lines import SPACING, Chains, Floats, Indices, first_of_runs, neighbours
 from geofootprint.nearness import Ruler
 from geofootprint.noise import estimate_noise
-from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls, cut_into_walls
+from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls_at, cut_into_walls
 
 __all__ = ["METHODS", "Regularized", "regularize_polygons"]
 
@@ -44,7 +44,16 @@ SOFT = 1.3
 """Times the allowed distance that is put up with when all tries are over."""
 
 LESS = 0.6
-"""Of the noise, from one try to the next."""
+"""Of the noise where an outline strays, from one try to the next."""
+
+FINER = 0.12
+"""Of the noise, at which rings with too many nodes are cut first: the walls that are wanted meet where some of those do.
+
+Nodes of a cut at the noise itself would not do: walls of any angle leave out steps that those along a main direction find.
+"""
+
+STRETCH = 8.0
+"""Samples around a place that strays in which the boundary is believed more at the next try."""
 
 LIMIT = (2.5, 2.5)
 """Samples, and times the noise, that an outline may be from its boundary."""
@@ -144,15 +153,22 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None, pr
     local = shapely.linearrings(xy - origin[owner[ring]], indices=ring)
     boundaries = Boundaries.of(local, owner, min_edge=min_edge)
     sigma = estimate_noise(boundaries) if noise is None else np.full(len(polygons), noise)
-    best = _fit(boundaries, sigma, min_edge, prices)
+    doubt = sigma[owner[boundaries.chains.chain]]
+    best = _fit(boundaries, sigma, doubt, min_edge, prices)
+    own, again = np.arange(len(local)), boundaries
+    last = best
     for _ in range(TRIES - 1):
-        strays = np.unique(owner[best.excess > 1])
-        own = np.flatnonzero(np.isin(owner, strays))
-        if not len(own):
+        # Only where it strays, so that a long ring does not get wavy as a whole by one place.
+        hopeless = np.isinf(last.excess)[again.chains.chain]
+        doubt = np.where(hopeless | _near(again.chains, last.astray), LESS * doubt, doubt)
+        strays = np.unique(owner[own[last.excess > 1]])
+        chosen = np.isin(owner[own], strays)
+        if not chosen.any():
             break
-        sigma[strays] *= LESS
+        doubt, own = doubt[chosen[again.chains.chain]], own[chosen]
         again = Boundaries.of(local[own], np.searchsorted(strays, owner[own]), min_edge=min_edge)
-        best.improve(own, _fit(again, sigma[strays], min_edge, prices))
+        last = _fit(again, sigma[strays], doubt, min_edge, prices)
+        best.improve(own, last)
     return _assemble(best, owner, polygons, origin, min_edge)
 
 
@@ -167,11 +183,14 @@ class _Fit:
         Their methods.
     excess : float array of shape (rings,)
         Farthest that outline and boundary are from each other, over what is allowed.
+    astray : (float array of shape (n, 2), int array of shape (n,))
+        Places where they are farther apart than allowed, and their rings.
     """
 
     rings: NDArray[Any]
     kinds: NDArray[Any]
     excess: Floats
+    astray: tuple[Floats, Indices]
 
     def improve(self, number: Indices, other: _Fit) -> None:
         """Take over those of another fit, for some of the rings, that are nearer to their boundaries."""
@@ -182,26 +201,47 @@ class _Fit:
         )
 
 
-def _fit(boundaries: Boundaries, noise: Floats, min_edge: float, prices: Prices) -> _Fit:
-    """Fit outlines to rings, given the noise of their polygons."""
+def _fit(boundaries: Boundaries, noise: Floats, doubt: Floats, min_edge: float, prices: Prices) -> _Fit:
+    """Fit outlines to rings, given the noise of their polygons, and of the samples of their boundaries."""
     owner, count = boundaries.owner, len(boundaries.rings)
     sigma = noise[owner]
-    walls = cheapest_walls(boundaries.nodes, boundaries.errors, sigma)
+    levels = np.array([1, FINER])[:, None] * doubt[boundaries.nodes.sample]
+    walls, finer = cheapest_walls_at(boundaries.nodes, boundaries.errors, levels)
     directions = find_directions(boundaries.chains, walls, owner, noise)
-    chains, nodes = _begin_at_corner(boundaries.chains, walls, _thinned(boundaries.nodes, walls, count))
-    walls = cut_into_walls(chains, nodes, directions.angles[owner], sigma, min_edge=min_edge, prices=prices)
+    start = _best_corners(boundaries.chains, walls)
+    nodes = _renumbered(boundaries.chains, _thinned(boundaries.nodes, (walls, finer), count), start)
+    chains, doubt = boundaries.chains.turned(start), doubt[boundaries.chains.turning(start)]
+    walls = cut_into_walls(chains, nodes, directions.angles[owner], doubt, min_edge=min_edge, prices=prices)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
     limit = np.minimum(LIMIT[0], SLIM * boundaries.shape.area / boundaries.length) + LIMIT[1] * sigma
     ruler = Ruler(boundaries.rings, chains.xy[nodes.sample], nodes.chain, limit)
-    excess = np.where(outlines.holds, ruler.excess(outlines.xy, outlines.ring), np.inf)
-    fit = _Fit(outlines.rings(), outlines.methods(), excess)
+    of_corners, of_nodes = ruler.excess(outlines.xy, outlines.ring)
+    excess = np.where(outlines.holds, 0, np.inf)
+    np.maximum.at(excess, outlines.ring, of_corners)
+    np.maximum.at(excess, nodes.chain, of_nodes)
+    places = np.concatenate([outlines.xy[of_corners > 1], ruler.nodes[of_nodes > 1]])
+    fit = _Fit(
+        outlines.rings(), outlines.methods(), excess,
+        (places, np.concatenate([outlines.ring[of_corners > 1], nodes.chain[of_nodes > 1]])),
+    )
     _prefer_curves(fit, boundaries.curves, walls.energy, sigma, ruler, min_edge)
     return fit
 
 
-def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains, Nodes]:
-    """Let each ring begin where its walls turn most, and take its nodes along."""
+def _near(chains: Chains, astray: tuple[Floats, Indices]) -> NDArray[np.bool_]:
+    """Say which samples of rings are within `STRETCH` of places on the same rings."""
+    near = np.zeros(len(chains.xy), np.bool_)
+    for place, ring in zip(*astray, strict=True):
+        own = slice(chains.starts[ring], chains.ends[ring] + 1)
+        distance = np.hypot(*(chains.xy[own] - place).T)
+        # A corner may be farther out than that.
+        near[own] |= distance < max(STRETCH, 1.5 * distance.min())
+    return near
+
+
+def _best_corners(chains: Chains, walls: Walls) -> Indices:
+    """Return the sample of each ring where its walls turn most."""
     step = chains.xy[walls.last] - chains.xy[walls.first]
     runs = first_of_runs(walls.chain)
     before, _ = neighbours(walls.chain)
@@ -211,15 +251,20 @@ def _begin_at_corner(chains: Chains, walls: Walls, nodes: Nodes) -> tuple[Chains
     best = np.lexsort((-turn, walls.chain))[runs]
     start = chains.starts.copy()
     start[walls.chain[runs]] = walls.first[best]
+    return np.asarray(start, np.int64)
+
+
+def _renumbered(chains: Chains, nodes: Nodes, start: Indices) -> Nodes:
+    """Return the nodes of rings that begin at other samples."""
     size = chains.ends - chains.starts
     place, chain = _with_ends((nodes.sample - start[nodes.chain]) % size[nodes.chain], nodes.chain, size)
-    return chains.turned(start), Nodes(chains.starts[chain] + place, chain)
+    return Nodes(chains.starts[chain] + place, chain)
 
 
-def _thinned(nodes: Nodes, walls: Walls, rings: int) -> Nodes:
-    """Of rings with many more nodes than a wall can run past, leave those at which walls met."""
+def _thinned(nodes: Nodes, cuts: tuple[Walls, ...], rings: int) -> Nodes:
+    """Of rings with many more nodes than a wall can run past, leave those at which walls of one of the cuts met."""
     many = np.bincount(nodes.chain, minlength=rings) > 3 * REACH
-    kept = ~many[nodes.chain] | np.isin(nodes.sample, walls.first)
+    kept = ~many[nodes.chain] | np.isin(nodes.sample, np.concatenate([walls.first for walls in cuts]))
     return Nodes(nodes.sample[kept], nodes.chain[kept])
 
 
@@ -243,7 +288,7 @@ def _prefer_curves(
     cost = curves.errors / (2 * CORRELATION * noise[curves.ring] ** 2)[:, None] + PARAMETERS * PRICE
     best = cost.argmin(axis=1)
     drawn = [draw_curve(curves, row, int(column), min_edge=min_edge) for row, column in enumerate(best)]
-    excess = ruler.excess(np.concatenate(drawn), np.repeat(curves.ring, [len(points) for points in drawn]))[curves.ring]
+    excess = ruler.worst(np.concatenate(drawn), np.repeat(curves.ring, [len(points) for points in drawn]))[curves.ring]
     for row in np.flatnonzero((cost.min(axis=1) < energy[curves.ring]) & (excess <= 1)):
         ring, name = curves.ring[row], NAMES[best[row]]
         fit.rings[ring], fit.excess[ring] = drawn[row], excess[row]

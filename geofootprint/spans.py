@@ -22,6 +22,7 @@ __all__ = [
     "Prices",
     "Walls",
     "cheapest_walls",
+    "cheapest_walls_at",
     "cut_into_walls",
     "trim",
     "wall_errors",
@@ -70,7 +71,7 @@ class Prices:
     def of(self, kinds: int, noise: Floats) -> Floats:
         """Return the price of each kind of wall at each noise, the higher the finer its numbers have to be told.
 
-        The shape is (chains, kinds + 1).
+        The shape is (noises, kinds + 1).
         """
         price = np.array([self.main] * (kinds - 2) + [self.diagonal] * min(2, kinds) + [self.free])
         numbers = np.array([1.0] * kinds + [2.0])
@@ -141,8 +142,8 @@ def cut_into_walls(
     angles : float array of shape (chains, n)
         Directions in radians that walls of a chain may have: pairs of main directions, the last pair diagonal; NaN where
         there are fewer.
-    noise : float array of shape (chains,)
-        Standard deviation of the boundary.
+    noise : float array of shape (samples,)
+        Standard deviation of the boundary at each sample.
     min_edge : float
         Shortest wall.
     prices : Prices
@@ -151,21 +152,46 @@ def cut_into_walls(
     -------
     Walls
     """
-    return cheapest_walls(nodes, wall_errors(chains, nodes, angles, min_edge=min_edge), noise, prices=prices)
+    errors = wall_errors(chains, nodes, angles, min_edge=min_edge)
+    return cheapest_walls(nodes, errors, noise[nodes.sample], prices=prices)
 
 
 def cheapest_walls(nodes: Nodes, errors: Floats, noise: Floats, *, prices: Prices = PRICES) -> Walls:
-    """Do the second part of `cut_into_walls`, for errors from `wall_errors`."""
-    starts = nodes.starts(len(noise))
+    """Do the second part of `cut_into_walls`, for errors from `wall_errors` and the noise at each node."""
+    starts = nodes.starts(int(nodes.chain[-1]) + 1)
     counts = np.diff(np.append(starts, len(nodes.sample)))
     kinds = errors.shape[2] - 1
-    energy = errors / (2 * CORRELATION * noise[nodes.chain] ** 2)[:, None, None]
-    energy += prices.of(kinds, noise)[nodes.chain][:, None]
+    energy = errors * _certainty(noise, errors.shape[1])[:, :, None]
+    energy += prices.of(kinds, noise)[:, None]
     order = np.argsort(-counts, kind="stable")
     total, back, came = _forward(energy, starts[order], counts[order])
     chain, first, last, kind = _backward(total, back, came, starts, counts)
     kind = np.where(kind == kinds, -1, kind)
     return Walls(chain, nodes.sample[first], nodes.sample[last], kind, total[starts + counts - 1].min(axis=1))
+
+
+def cheapest_walls_at(nodes: Nodes, errors: Floats, noise: Floats) -> list[Walls]:
+    """Cut the same chains at several levels of noise, of shape (levels, nodes), in one go."""
+    levels, chains = len(noise), int(nodes.chain[-1]) + 1
+    chain = np.concatenate([nodes.chain + chains * level for level in range(levels)])
+    every = Nodes(np.tile(nodes.sample, levels), chain)
+    walls = cheapest_walls(every, np.tile(errors, (levels, 1, 1)), noise.ravel())
+    cuts = []
+    for level in range(levels):
+        own = walls.chain // chains == level
+        energy = walls.energy[chains * level : chains * (level + 1)]
+        cuts.append(Walls(walls.chain[own] % chains, walls.first[own], walls.last[own], walls.kind[own], energy))
+    return cuts
+
+
+def _certainty(noise: Floats, reach: int) -> Floats:
+    """Return what a squared error costs, on the mean over the nodes of walls that end at a node and began 1, 2, ... before."""
+    weight = 1 / (2 * CORRELATION * noise**2)
+    total, result = weight.copy(), np.empty((len(noise), reach))
+    for back in range(1, reach + 1):
+        total[back:] += weight[:-back]
+        result[:, back - 1] = total / (back + 1)
+    return result
 
 
 def wall_errors(chains: Chains, nodes: Nodes, angles: Floats, *, min_edge: float) -> Floats:
@@ -215,12 +241,14 @@ def _forward(energy: Floats, starts: Indices, counts: Indices) -> tuple[Floats, 
     for step in range(1, int(counts.max(initial=0))):
         node, near = starts[: np.searchsorted(-counts, -step)] + step, min(reach, step)
         cost = ahead[node[:, None] - steps[:near]] + energy[node, :near]
-        best = cost.argmin(axis=1)
-        total[node] = np.take_along_axis(cost, best[:, None], axis=1)[:, 0]
-        back[node] = best + 1
-        cost = total[node][:, :, None] + turn
+        back[node] = cost.argmin(axis=1) + 1
+        total[node] = least = np.minimum.reduce(cost, axis=1)
+        if kinds == 1:
+            ahead[node] = least
+            continue
+        cost = least[:, :, None] + turn
         came[node] = cost.argmin(axis=1)
-        ahead[node] = cost.min(axis=1)
+        ahead[node] = np.minimum.reduce(cost, axis=1)
     return total, back, came
 
 

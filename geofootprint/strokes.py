@@ -14,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.arcs import Arcs
+from geofootprint.unions import connect
 
 __all__ = ["Kind", "Stroke", "find_strokes"]
 
@@ -109,26 +110,17 @@ def _number_nodes(
     """
     numbers: dict[tuple[float, float], int] = {}
     ends = [tuple(numbers.setdefault(place, len(numbers)) for place in _places(wall)) for wall in walls]
-    parents = list(range(len(numbers)))
     on_outline = {number for place, number in numbers.items() if place in outer}
-    kept = []
+    kept: list[int] = []
+    short: list[int] = []
     for number, (wall, (first, last)) in enumerate(zip(walls, ends, strict=True)):
         if first == last:
             continue
-        short = math.dist(wall[0], wall[-1]) <= SHORT and not (first in on_outline and last in on_outline)
-        if short:
-            parents[_root(parents, last)] = _root(parents, first)
-        else:
-            kept.append(number)
-    roots = {number: (_root(parents, ends[number][0]), _root(parents, ends[number][1])) for number in kept}
-    return roots, {_root(parents, node) for node in on_outline}
-
-
-def _root(parents: list[int], node: int) -> int:
-    while parents[node] != node:
-        parents[node] = parents[parents[node]]
-        node = parents[node]
-    return node
+        parts = math.dist(wall[0], wall[-1]) > SHORT or (first in on_outline and last in on_outline)
+        (kept if parts else short).append(number)
+    joined = np.array([ends[number] for number in short], np.int64).reshape(-1, 2)
+    nodes = connect(len(numbers), joined[:, 0], joined[:, 1]).tolist()
+    return {number: (nodes[ends[number][0]], nodes[ends[number][1]]) for number in kept}, {nodes[node] for node in on_outline}
 
 
 def _straight_on(walls: list[Points], ends: list[End]) -> dict[End, End]:

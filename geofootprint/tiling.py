@@ -330,7 +330,8 @@ def _to_degrees(crs: str) -> pyproj.Transformer:
 
 
 def _write_tile(path: Path, grid: Grid, pixels: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
-    profile = {"nodata": NODATA} if valid is None else {"photometric": "RGB"} if len(pixels) == 3 else {}
+    # Said of four bands too: GDAL would take the last for transparency.
+    profile = {"nodata": NODATA} if valid is None else {"photometric": "RGB" if len(pixels) == 3 else "MINISBLACK"}
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(
         path, "w", driver="GTiff", crs=grid.crs, transform=grid.transform, width=grid.width, height=grid.height,
         count=len(pixels), dtype=pixels.dtype, compress="deflate", interleave="pixel", **profile,

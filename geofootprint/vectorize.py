@@ -18,7 +18,7 @@ from geofootprint._version import __version__
 from geofootprint.errors import OptionError, RasterError
 from geofootprint.groups import CELL, Walk
 from geofootprint.metrics import count_vertices
-from geofootprint.outlines import give_way, regularize_rings, unfold
+from geofootprint.outlines import give_way, regularize_rings, settle, unfold
 from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import Grid
@@ -31,7 +31,9 @@ __all__ = [
     "check_options",
     "find_outlines",
     "model_label",
+    "outline_rule",
     "read_outlines",
+    "to_footprints",
     "vectorize",
 ]
 
@@ -113,9 +115,9 @@ def find_outlines(
     OptionError
         If an option has an impossible value.
     """
-    rule = _rule(grid, threshold=threshold, min_area=min_area, outline=outline)
+    rule = outline_rule(grid, threshold=threshold, min_area=min_area, outline=outline)
     walk = Walk(ProbabilityArray(probabilities, valid, grid), rule, block=CELL, progress=SILENT)
-    return _to_frame(list(regularize_rings(walk.rings(), rule)), grid, min_area=min_area)
+    return to_footprints(list(regularize_rings(walk.rings(), rule)), grid, min_area=min_area, outline=outline)
 
 
 def read_outlines(
@@ -150,12 +152,12 @@ def read_outlines(
     check_options(threshold=threshold, min_area=min_area, outline=outline)
     with open_probabilities(path, full_scale=full_scale, progress=progress) as source:
         level = threshold if threshold is not None else float(source.model.get("threshold") or 0.5)
-        rule = _rule(source.grid, threshold=level, min_area=min_area, outline=outline)
+        rule = outline_rule(source.grid, threshold=level, min_area=min_area, outline=outline)
         walk = Walk(source, rule, block=block, progress=progress)
         rings = list(regularize_rings(walk.rings(), rule))
         if not walk.any_valid:
             raise RasterError(f"{source.name} has no valid pixels, all is nodata; give a raster with data.")
-        footprints = _to_frame(rings, source.grid, min_area=min_area)
+        footprints = to_footprints(rings, source.grid, min_area=min_area, outline=outline)
     footprints["source"] = os.path.basename(source.name)
     footprints["model"] = model_label(source.model.get("name"), source.model.get("sha256"))
     return footprints, level
@@ -238,7 +240,8 @@ def check_options(*, threshold: float | None, min_area: float, outline: str) -> 
         raise OptionError(f"The outline '{outline}' is unknown; use one of {', '.join(OUTLINES)}.")
 
 
-def _rule(grid: Grid, *, threshold: float, min_area: float, outline: str) -> Rule:
+def outline_rule(grid: Grid, *, threshold: float, min_area: float, outline: str) -> Rule:
+    """Return the rule, in pixels of a grid, of options as of `find_outlines`."""
     check_options(threshold=threshold, min_area=min_area, outline=outline)
     pixel = grid.gsd**2
     return Rule(
@@ -255,17 +258,22 @@ def _rule(grid: Grid, *, threshold: float, min_area: float, outline: str) -> Rul
     )
 
 
-def _to_frame(rings: Sequence[Rings], grid: Grid, *, min_area: float) -> gpd.GeoDataFrame:
-    """Return the buildings of all groups in map units, with their columns."""
+def to_footprints(rings: Sequence[Rings], grid: Grid, *, min_area: float, outline: str) -> gpd.GeoDataFrame:
+    """Return the buildings of all groups in map units, with their columns: as `find_outlines` does, of rings by its rule."""
     blocks = _number_blocks(rings)
     first = np.concatenate([np.zeros((0, 2), np.int64), *(part.first for part in rings)])
     order = np.lexsort((first[:, 1], first[:, 0]))
     polygons = np.concatenate([np.zeros(0, object), *(part.polygons for part in rings)])[order]
-    polygons = give_way(_to_map(polygons, grid), blocks[order])
+    methods = np.concatenate([np.zeros(0, object), *(part.methods for part in rings)])[order]
+    if outline == "raw":
+        polygons = give_way(polygons, blocks[order])
+    else:
+        polygons, methods = settle(polygons, methods, blocks[order], within=shapely.box(0, 0, grid.width, grid.height))
+    polygons = _to_map(polygons, grid)
     frame = gpd.GeoDataFrame(
         {
             "confidence": np.concatenate([np.zeros(0), *(part.confidence for part in rings)])[order],
-            "method": np.concatenate([np.zeros(0, object), *(part.methods for part in rings)])[order],
+            "method": methods,
             "vertices": count_vertices(polygons),
             "at_edge": np.concatenate([np.zeros(0, np.bool_), *(part.at_edge for part in rings)])[order],
             "source": "",

@@ -42,7 +42,7 @@ SHOT = 12.0
 NEAR = 2.5
 """Pixels by which a wall may be moved to run into another one that it continues, or into a corner."""
 
-BLOCK_PRICES = Prices(main=2.0, diagonal=14.0, free=16.0)
+BLOCK_PRICES = Prices(main=2.0, diagonal=20.0, free=30.0)
 """Of a block's walls: its houses step back and forth more than one house does, but turn less.
 
 With the prices of single houses, facades with small steps became slanted walls, and the IoU of rows of houses fell under
@@ -58,14 +58,12 @@ SOUND = (0.6, 0.9)
 STROKES = 6
 """Walls for each house, of which a real block has two or three; with more of them it is noise that is not worth a fit."""
 
+THREADS = 1.0
+"""Pixels of area over length of all boundaries under which a block is a web of single pixels, that is noise: houses have
+more than 2, and a fit would take time that grows with the square of the web."""
+
 RIM = 0.45
 """Share of the outline of a face without owner that is open to the outside; a face that is more closed in is a gap."""
-
-TOO_MANY = 0.25
-"""Share of houses that may come out badly before the whole block is regularized again, nearer to its boundary."""
-
-CLOSE = 0.5
-"""Noise, in pixels, with which a block is regularized again that did not come out well."""
 
 TOUCHING = 0.05
 """Pixels from what it ends at under which a wall needs no way to it: it is lengthened anyway."""
@@ -171,18 +169,14 @@ def _moved(polygons: NDArray[Any], shift: Points) -> NDArray[Any]:
 def _regularize_block(
     polygons: NDArray[Any], covers: NDArray[Any], fixed: NDArray[np.bool_]
 ) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
+    if shapely.area(polygons).sum() < THREADS * shapely.length(polygons).sum():
+        return None, np.zeros(len(polygons), np.bool_)
     strokes = find_strokes(polygons)
     if len(strokes) > STROKES * len(polygons):
         return None, np.zeros(len(polygons), np.bool_)
     rough = _roughen(polygons)
     plan = _Plan.of(covers, strokes)
     houses, bad = plan.cut(rough)
-    if bad.mean() > TOO_MANY:
-        close = regularize_polygons(shapely.get_parts(shapely.union_all(polygons)), noise=CLOSE, prices=BLOCK_PRICES).polygons
-        other = _Plan.of(close, strokes)
-        closer, worse = other.cut(rough)
-        if worse.sum() < bad.sum():
-            plan, houses, bad = other, closer, worse
     whole = np.zeros(len(polygons), np.bool_)
     bad = bad | fixed
     simple = simplify_together(polygons, TOLERANCE) if bad.any() else polygons

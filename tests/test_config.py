@@ -31,7 +31,11 @@ def test_pix2pix_is_the_papers_recipe() -> None:
     config = load_config("pix2pix")
     assert config.generator.name == "unet256"
     assert (config.generator.width, config.discriminator.width) == (64, 64)
-    assert config.loss == LossConfig(bce=0, dice=0, contour=0, l1=100, adversarial=1, adversarial_start=0, adversarial_ramp=0)
+    assert config.loss == LossConfig(
+        bce=0, dice=0, contour=0, touch=0, l1=100, adversarial=1, adversarial_start=0, adversarial_ramp=0
+    )
+    data = config.data
+    assert (data.colour, data.shadow, data.blur, data.noise, data.jpeg) == (0, 0, 0, 0, 0)
     assert (config.data.batch, config.data.patch) == (1, 256)
     assert config.data.scale == (256 / 286, 256 / 286)
     assert not config.data.quarter_turns
@@ -79,6 +83,10 @@ def test_texts_survive_toml(tmp_path: Path) -> None:
         ("[data]\nrotation = 1.5", "'data.rotation' in .* must be from 0 to 1"),
         ("[optimizer]\nlearning_rate = nan", "'optimizer.learning_rate' in .* must be at least 0, not nan"),
         ("[optimizer]\nschedule = 'cosin'", "'optimizer.schedule' in .* must be cosine or linear, not 'cosin'"),
+        ("[generator]\nnorm = 'instance'", "'generator.norm' in .* must be batch or channel or none, not 'instance'"),
+        ("[generator]\nupsampling = 'nearest'", "'generator.upsampling' in .* must be bilinear or transposed"),
+        ("[data]\njpeg = 2", "'data.jpeg' in .* must be from 0 to 1"),
+        ("[data]\ncontour = false\n[loss]\nbce = 0\ndice = 0\nl1 = 0", "begin with weights of 0"),
         ("[discriminator]\nspectral_norm = 1", "'discriminator.spectral_norm' in .* must be true or false"),
         ("[generator]\nname = 3", "'generator.name' in .* must be a text"),
         ("[loss]\nbce = 0\ndice = 0\ncontour = 0\nl1 = 0", "begin with weights of 0"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from geofootprint.errors import MissingDependencyError, MissingFileError, ModelError, OptionError
-from geofootprint.model import METADATA_KEY, SCHEMA, Model, ModelInfo, load_model, read_info
+from geofootprint.model import METADATA_KEY, SCHEMA, WITHOUT_OFFSET, Model, ModelInfo, load_model, read_info
 
 MakeModel = Callable[..., Path]
 
@@ -24,7 +24,11 @@ INFO = ModelInfo(
 def test_description_survives_a_round_trip() -> None:
     told = ModelInfo.from_json(INFO.to_json(), name="x.onnx", sha256="abc")
     assert told == replace(INFO, sha256="abc")
-    assert json.loads(INFO.to_json())["schema"] == SCHEMA
+    assert json.loads(INFO.to_json())["schema"] == WITHOUT_OFFSET
+    shifted = replace(INFO, scale={"int16": (500.0,) * 3}, offset={"int16": (-10.0, 0.0, 3.5)}, dtype="int16")
+    assert ModelInfo.from_json(shifted.to_json(), name="x.onnx") == shifted
+    # An older geofootprint would leave the offset out.
+    assert json.loads(shifted.to_json())["schema"] == SCHEMA
 
 
 def test_keys_of_later_versions_are_left_out() -> None:

@@ -226,6 +226,16 @@ def test_nodata_is_where_all_bands_have_it(make_image: MakeImage) -> None:
     assert valid[5:].all()
 
 
+def test_nodata_in_one_band_is_enough_where_values_are_measured(make_image: MakeImage) -> None:
+    pixels = np.full((2, 20, 20), 100, np.int16)
+    pixels[1, 5, 5] = -32768
+    with open_image(make_image(pixels=pixels, nodata=-32768), count=None) as reader:
+        image, valid = reader.read(Window(0, 0, 20, 20))
+        assert np.array_equal(reader.read_valid(Window(0, 0, 20, 20)), valid)
+    assert (~valid).sum() == 1
+    assert image[:, 5, 5].tolist() == [0, 0]
+
+
 def test_an_internal_mask_counts(make_image: MakeImage) -> None:
     path = make_image(size=(40, 40))
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:

@@ -31,7 +31,7 @@ def test_walls_are_the_cheapest_of_all_ways_to_cut_a_chain(seed: int) -> None:
     chains, nodes = rough_chain(seed)
     angles, noise = np.array([[0.2, 0.2 + np.pi / 2, np.nan, np.nan]]), 0.6
     errors = wall_errors(chains, nodes, angles, min_edge=2)
-    walls = cheapest_walls(nodes, errors, np.array([noise]))
+    walls = cheapest_walls(nodes, errors, np.full(len(nodes.sample), noise))
     prices = np.array([3.0, 3.0, 6.0, 6.0, 8.0])  # as they stand at this noise
     count = len(nodes.sample)
     best = np.inf
@@ -52,7 +52,7 @@ def test_walls_are_the_cheapest_of_all_ways_to_cut_a_chain(seed: int) -> None:
 def cut(shape: object, angles: Floats, noise: float) -> Walls:
     chains = Chains.of(np.array([shape]))
     nodes = Nodes(*chains.simplified(0.5))
-    return cheapest_walls(nodes, wall_errors(chains, nodes, angles, min_edge=2), np.array([noise]))
+    return cheapest_walls(nodes, wall_errors(chains, nodes, angles, min_edge=2), np.full(len(nodes.sample), noise))
 
 
 def test_rectangle_has_four_walls_along_its_directions() -> None:

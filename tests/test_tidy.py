@@ -24,8 +24,8 @@ def test_flat_corner_goes_but_not_where_a_wall_ends() -> None:
 
 
 def test_wall_beside_a_corner_moves_into_it_in_all_polygons() -> None:
-    left = shapely.Polygon([(0, 0), (19, 0), (19, 20), (0, 20)])
-    right = shapely.Polygon([(19, 0), (20, 0), (20, -10), (40, -10), (40, 20), (19, 20)])
+    left = shapely.Polygon([(-100, 0), (19, 0), (19, 20), (-100, 20)])
+    right = shapely.Polygon([(19, 0), (20, 0), (20, -10), (140, -10), (140, 20), (19, 20)])
     tidied = tidy(np.array([left, right]), 2)
     assert shapely.coverage_is_valid(tidied)
     assert (20, 0) in places(tidied[0])
@@ -33,14 +33,15 @@ def test_wall_beside_a_corner_moves_into_it_in_all_polygons() -> None:
 
 
 def test_spike_goes() -> None:
-    (tidied,) = tidy(np.array([shapely.Polygon([(0, 0), (20, 0), (21, 30), (22, 0), (40, 0), (40, -20), (0, -20)])]), 2)
-    assert tidied.equals(shapely.box(0, -20, 40, 0))
+    (tidied,) = tidy(np.array([shapely.Polygon([(0, 0), (20, 0), (21, 30), (22, 0), (40, 0), (40, -120), (0, -120)])]), 2)
+    assert tidied.equals(shapely.box(0, -120, 40, 0))
 
 
 def test_corners_of_fixed_polygons_stay() -> None:
     jog = shapely.Polygon([(0, 0), (10, 0), (10, 1), (20, 1), (20, 20), (0, 20)])
     (loose,), (firm,) = tidy(np.array([jog]), 2), tidy(np.array([jog]), 2, fixed=np.array([True]))
-    assert len(places(loose)) == 5
+    assert len(places(loose)) == 4, "the step is gone"
+    assert loose.area == jog.area
     assert places(firm) == places(jog)
 
 
@@ -51,10 +52,10 @@ def test_what_would_vanish_stays() -> None:
     assert not tidied.is_empty
 
 
-def cells(seed: int) -> NDArray[Any]:
-    points = np.random.default_rng(seed).uniform(0, 40, (25, 2))
+def cells(seed: int, side: float = 40) -> NDArray[Any]:
+    points = np.random.default_rng(seed).uniform(0, side, (25, 2))
     faces = shapely.get_parts(shapely.voronoi_polygons(shapely.MultiPoint(points)))
-    clipped = shapely.intersection(faces, shapely.box(0, 0, 40, 40))
+    clipped = shapely.intersection(faces, shapely.box(0, 0, side, side))
     edges = shapely.union_all(shapely.boundary(clipped), grid_size=2.0**-12)
     return np.asarray(shapely.get_parts(shapely.polygonize([edges])), object)
 
@@ -76,10 +77,13 @@ def test_coverage_stays_one_and_nothing_is_lost(seed: int) -> None:
     assert count_short(tidied) <= count_short(polygons)
 
 
-def test_few_short_edges_are_left() -> None:
+def test_short_edges_go_where_polygons_keep_their_areas() -> None:
     before = after = 0
     for seed in range(40):
-        polygons = cells(seed)
-        before, after = before + count_short(polygons), after + count_short(tidy(polygons, 2))
-    # Where taking an edge out would make polygons overlap, vanish or change.
-    assert after < before / 5
+        polygons = cells(seed, 400)
+        tidied = tidy(polygons, 2)
+        before, after = before + count_short(polygons), after + count_short(tidied)
+        change = np.abs(shapely.area(tidied) - shapely.area(polygons))
+        assert (change < 0.05 * shapely.area(polygons) + 8).all()
+    # Only at nodes of three here, where areas have to change a little; what is left is cut off by itself later.
+    assert after < before / 2

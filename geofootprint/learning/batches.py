@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from geofootprint.config import DataConfig
-from geofootprint.labels import CONTOUR, NODATA
-from geofootprint.learning.dataset import TileSet, is_building
-from geofootprint.learning.transforms import jitter_colours, random_crop
+from geofootprint.labels import NODATA
+from geofootprint.learning.dataset import Pixels, Tile, TileSet, is_building, is_contour, is_touch
+from geofootprint.learning.transforms import Changes, cut, disturb, draw_changes, recolour
 
-__all__ = ["Batch", "BatchStream", "to_batch"]
+__all__ = ["Batch", "BatchStream", "CropDrawer", "make_crop", "to_batch"]
 
 WORKERS = min(8, max(1, (os.cpu_count() or 1) // 2))
 """Threads that make batches; the other cores are the networks'."""
+
+IS_CLASS: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.bool_]]] = {
+    "building": is_building, "contour": is_contour, "touch": is_touch,
+}
 
 AHEAD = 2
 """Batches made ahead by each thread."""
@@ -34,8 +38,8 @@ class Batch:
     ----------
     image : float tensor of shape (N, C, H, W)
         Of 0 to 1.
-    target : float tensor of shape (N, 2, H, W)
-        Building and contour, 0 or 1.
+    target : float tensor of shape (N, K, H, W)
+        A channel of 0 and 1 for each class, building first.
     valid : float tensor of shape (N, H, W)
         1 where labels are known.
     """
@@ -45,22 +49,63 @@ class Batch:
     valid: torch.Tensor
 
 
-def to_batch(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Batch:
-    """Turn images of shape (N, H, W, C) and labels of shape (N, H, W) into a batch in the CPU's memory."""
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    target = np.stack([is_building(labels), labels == CONTOUR], axis=1)
+def to_batch(images: Pixels, labels: NDArray[np.uint8], classes: Sequence[str]) -> Batch:
+    """Turn images and labels into a batch in the CPU's memory.
+
+    Parameters
+    ----------
+    images : array of shape (N, H, W, C)
+        As those of tiles.
+    labels : array of shape (N, H, W)
+    classes : sequence of str
+        The target's channels, of building, contour and touch.
+    """
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels_last, and stays so
+    target = np.stack([IS_CLASS[name](labels) for name in classes], axis=1)
     return Batch(
-        pixels.contiguous(memory_format=torch.channels_last),
+        pixels.float().div_(np.iinfo(images.dtype).max),
         torch.from_numpy(target).float(),
         torch.from_numpy(labels != NODATA).float(),
     )
 
 
+class CropDrawer:
+    """Draws crops by their number: from which tile each is, and how it is changed.
+
+    Crop n is the same in every run of one seed, whenever it is asked for: that is what makes a resumed run equal an
+    uninterrupted one.
+
+    Parameters
+    ----------
+    tiles : TileSet
+    config : DataConfig
+    seed : int
+    """
+
+    def __init__(self, tiles: TileSet, config: DataConfig, *, seed: int) -> None:
+        self._tiles = tiles.tiles
+        self._config = config
+        self._seed = seed
+        weights = np.array([tile.weight for tile in tiles.tiles])
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def draw_index(self, number: int) -> tuple[int, Changes]:
+        """Return the number of a crop's tile, and its changes."""
+        rng = np.random.default_rng((self._seed, number))
+        drawn = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        index = min(drawn, len(self._tiles) - 1)  # rounding may end the sum below 1
+        return index, draw_changes(rng, self._tiles[index].image.shape, self._config)
+
+    def draw(self, number: int) -> tuple[Tile, Changes]:
+        """Return a crop's tile, and its changes."""
+        index, changes = self.draw_index(number)
+        return self._tiles[index], changes
+
+
 class BatchStream:
     """Batches of random crops without end, made ahead in threads; use as a context manager.
 
-    The crop number n is the same in every run of one seed, whenever it is asked for: that is what makes a resumed run
-    equal an uninterrupted one. OpenCV and numpy release the interpreter's lock, so threads are enough.
+    OpenCV and numpy release the interpreter's lock, so threads are enough.
 
     Parameters
     ----------
@@ -71,18 +116,26 @@ class BatchStream:
         Number of the first crop.
     rank, world : int
         This process takes every `world`-th crop of a batch, from the `rank`-th.
+    pinned : bool
+        Keep batches where a GPU can copy them from while it computes.
     """
 
     def __init__(
-        self, tiles: TileSet, config: DataConfig, *, seed: int, first: int = 0, rank: int = 0, world: int = 1
+        self,
+        tiles: TileSet,
+        config: DataConfig,
+        *,
+        seed: int,
+        first: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        pinned: bool = False,
     ) -> None:
-        self._tiles = tiles.tiles
         self._config = config
-        self._seed = seed
+        self._drawer = CropDrawer(tiles, config, seed=seed)
         self._next = first
+        self._pinned = pinned
         self._share = range(rank, config.batch, world)
-        weights = np.array([tile.weight for tile in tiles.tiles])
-        self._cumulative = np.cumsum(weights / weights.sum())
         self._pool = ThreadPoolExecutor(max_workers=WORKERS)
         self._pending: deque[Future[Batch]] = deque()
 
@@ -104,16 +157,20 @@ class BatchStream:
     def _make(self, first: int) -> Batch:
         crops = [self.crop(first + number) for number in self._share]
         images, labels = zip(*crops, strict=True)
-        return to_batch(np.stack(images), np.stack(labels))
+        batch = to_batch(np.stack(images), np.stack(labels), self._config.classes)
+        if self._pinned:
+            return Batch(batch.image.pin_memory(), batch.target.pin_memory(), batch.valid.pin_memory())
+        return batch
 
-    def crop(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def crop(self, number: int) -> tuple[Pixels, NDArray[np.uint8]]:
         """Return the image, of shape (patch, patch, C), and the label of one crop."""
-        rng = np.random.default_rng((self._seed, number))
-        config = self._config
-        drawn = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        tile = self._tiles[min(drawn, len(self._tiles) - 1)]  # rounding may end the sum below 1
-        image, label = random_crop(
-            tile.image, tile.label, rng, patch=config.patch, scale=config.scale, rotation=config.rotation,
-            quarter_turns=config.quarter_turns,
-        )
-        return jitter_colours(image, rng, strength=config.colour), label
+        tile, changes = self._drawer.draw(number)
+        return make_crop(tile, changes, self._config.patch)
+
+
+def make_crop(tile: Tile, changes: Changes, patch: int) -> tuple[Pixels, NDArray[np.uint8]]:
+    """Return the image, of shape (patch, patch, C), and the label of a crop with its changes."""
+    image, label = cut(tile.image, tile.label, changes.geometry, patch)
+    if changes.colours is not None:
+        image = recolour(image, changes.colours)
+    return disturb(image, changes.disturbance), label

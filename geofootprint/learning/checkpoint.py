@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from geofootprint._version import __version__
 from geofootprint.errors import MissingFileError, ModelError, OutputError
 from geofootprint.output import atomic_path
+from geofootprint.scaling import Scaling
 
-__all__ = ["SCHEMA", "load_checkpoint", "save_checkpoint"]
+__all__ = ["SCHEMA", "load_checkpoint", "save_checkpoint", "scaling_of"]
 
 SCHEMA = 1
 """Goes up when an older version would misread a checkpoint."""
@@ -79,3 +81,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if state["schema"] > SCHEMA:
         raise ModelError(f"{path} was written by geofootprint {state['version']}, which is newer; update geofootprint.")
     return state
+
+
+def scaling_of(state: Mapping[str, Any]) -> Scaling | None:
+    """Return what made 0 to 1 of the pixels that a checkpoint was trained on; none for uint8."""
+    told = state["data"].get("scaling")
+    return Scaling(tuple(told["offset"]), tuple(told["divisor"])) if told else None

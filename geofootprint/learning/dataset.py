@@ -10,19 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import geopandas as gpd
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 
 from geofootprint.errors import DatasetError, MissingFileError, OptionError
 from geofootprint.labels import BACKGROUND, BUILDING, CONTOUR, NODATA
-from geofootprint.raster import open_raster
+from geofootprint.progress import SILENT, Progress
+from geofootprint.raster import Grid, open_raster, read_grid
+from geofootprint.scaling import Scaling, measure_scaling
 from geofootprint.tiling import SCHEMA
 
-__all__ = ["Tile", "TileSet", "is_building", "read_tiles"]
+__all__ = ["TOUCH", "Pixels", "Tile", "TileSet", "is_building", "is_contour", "is_touch", "read_tiles"]
+
+Pixels = NDArray[np.unsignedinteger[Any]]
+"""Colours of 0 to 1 as whole numbers from 0 to the largest of their type."""
 
 KNOWN_LABELS = (BACKGROUND, BUILDING, CONTOUR, NODATA)
+"""In files."""
+
+TOUCH = 3
+"""In memory, a contour along a wall that two buildings share."""
+
+FULL = 65535
+"""What 1 is in images of other types than uint8, once their bands are scaled."""
+
+SAMPLES = 4096
+"""Valid pixels of a tile, about, that its bands' range is measured on."""
 
 SAME_GSD = 0.02
 """Datasets whose ground sampling distances differ by less than this share go together."""
@@ -37,14 +53,21 @@ class Tile:
     Attributes
     ----------
     image : array of shape (H, W, C)
+        As in the file for uint8; of another type, scaled to the whole range of uint16. 0 where there is no data.
     label : array of shape (H, W)
+        As in files, and `TOUCH`; `NODATA` where the image has no data.
     weight : float
         How often to take crops from it, against the others.
     """
 
-    image: NDArray[np.uint8]
+    image: Pixels
     label: NDArray[np.uint8]
     weight: float
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The image in 8 bits, to look at."""
+        return np.asarray(self.image if self.image.dtype == np.uint8 else self.image >> 8, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -60,12 +83,18 @@ class TileSet:
         Metres per pixel of all images.
     sources : tuple of str
         The orthophotos they were cut from.
+    dtype : str
+        Pixel type of these.
+    scaling : Scaling, optional
+        What made 0 to 1 of their pixels; none for uint8, whose whole range it is.
     """
 
     tiles: list[Tile]
     bands: int
     gsd: float
     sources: tuple[str, ...]
+    dtype: str = "uint8"
+    scaling: Scaling | None = None
 
     @property
     def pixels(self) -> int:
@@ -75,19 +104,54 @@ class TileSet:
 
 def is_building(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where a label shows building, contours counted."""
-    return np.asarray((label == BUILDING) | (label == CONTOUR))
+    return np.asarray((label != BACKGROUND) & (label != NODATA))
 
 
-def read_tiles(folders: Folders, split: str) -> TileSet:
+def is_contour(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where a label shows a contour, those along shared walls counted."""
+    return np.asarray((label == CONTOUR) | (label == TOUCH))
+
+
+def is_touch(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where a label shows a contour along a wall that two buildings share."""
+    return np.asarray(label == TOUCH)
+
+
+def mark_touch(label: NDArray[np.uint8], contour_width: int) -> NDArray[np.uint8]:
+    """Return a label with `TOUCH` where contours run along shared walls.
+
+    Contours lie inside their building, at most their width from its edge. Where one is farther than that from all
+    that is not building, the edge is another building's.
+
+    Parameters
+    ----------
+    label : array of shape (H, W)
+    contour_width : int
+        With which the contours were drawn, in pixels.
+    """
+    around = np.ones((2 * contour_width + 1,) * 2, np.uint8)
+    inside = cv2.erode(is_building(label).astype(np.uint8), around) > 0  # beyond the tile's edge counts as building
+    return np.where(inside & (label == CONTOUR), np.uint8(TOUCH), label)
+
+
+def read_tiles(
+    folders: Folders, split: str, *, scaling: Scaling | None = None, progress: Progress = SILENT
+) -> TileSet:
     """Read the tiles of a split into memory.
 
-    A tile is drawn in proportion to its valid pixels, and up to four times as often where it shows buildings.
+    A tile is drawn in proportion to its valid pixels, and up to four times as often where it shows buildings. Pixels
+    that are NaN, infinite or the image's nodata have no label. Tiles without any other are left out.
 
     Parameters
     ----------
     folders : sequence of (path, float)
         Datasets as `geofootprint.tiling.tile` makes them, and the weight of each.
     split : {"train", "val", "test"}
+    scaling : Scaling, optional
+        What makes 0 to 1 of pixels that are not uint8; by default measured on these tiles. Those of validation and of
+        a resumed run take that of the training tiles.
+    progress : Progress
+        Warned of tiles that are left out.
 
     Raises
     ------
@@ -102,21 +166,27 @@ def read_tiles(folders: Folders, split: str) -> TileSet:
             raise OptionError(f"The weight of {folder} must be more than 0, not {weight:g}; leave the dataset out instead.")
     infos = [_read_info(Path(folder)) for folder, _ in folders]
     _check_alike(infos, folders)
-    tiles = [
+    raw = [
         tile
         for info, (folder, weight) in zip(infos, folders, strict=True)
-        for tile in _read_split(Path(folder), info, split, weight)
+        for tile in _read_split(Path(folder), info, split, weight, progress)
     ]
     names = " and ".join(os.fspath(folder) for folder, _ in folders)
-    if not tiles:
-        raise DatasetError(f"{names}: no tile is in the split '{split}'; tile again with a larger share for it in --split.")
+    if not raw:
+        raise DatasetError(
+            f"{names}: no tile is in the split '{split}', or none with data; tile again with a larger share for it in --split."
+        )
+    dtype = str(infos[0]["dtype"])
+    if dtype != "uint8":
+        scaling = scaling or measure_scaling([tile.sample() for tile in raw])
+    tiles = [tile.scaled(scaling) for tile in raw]
     if not any(is_building(tile.label).any() for tile in tiles):
         raise DatasetError(
             f"{names}: no tile of the split '{split}' shows a building; check that the footprints lie on the image, or "
             "tile again with another --seed."
         )
     sources = tuple(dict.fromkeys(source for info in infos for source in info["sources"]))
-    return TileSet(tiles, int(infos[0]["bands"]), float(infos[0]["gsd"]), sources)
+    return TileSet(tiles, int(infos[0]["bands"]), float(infos[0]["gsd"]), sources, dtype, scaling)
 
 
 def _read_info(folder: Path) -> dict[str, Any]:
@@ -124,7 +194,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise MissingFileError(f"{folder} does not exist; give the folder of a dataset made by geofootprint tile.")
     try:
         info = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        known = {key: info[key] for key in ("schema", "bands", "dtype", "gsd", "sources")}
+        known = {key: info[key] for key in ("schema", "bands", "dtype", "gsd", "contour_width", "sources")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{folder} is not a dataset: its dataset.json is missing or damaged; make one with geofootprint tile."
@@ -136,10 +206,8 @@ def _read_info(folder: Path) -> dict[str, Any]:
 
 def _check_alike(infos: Sequence[dict[str, Any]], folders: Folders) -> None:
     first, first_name = infos[0], folders[0][0]
-    if first["dtype"] != "uint8":
-        raise DatasetError(
-            f"{first_name} holds {first['dtype']} images; convert the orthophoto to 8 bit before it is tiled."
-        )
+    if np.dtype(first["dtype"]).kind not in "uif":
+        raise DatasetError(f"{first_name} holds {first['dtype']} images; convert the orthophoto before it is tiled.")
     for info, (name, _) in zip(infos, folders, strict=True):
         for key in ("bands", "dtype"):
             if info[key] != first[key]:
@@ -153,26 +221,54 @@ def _check_alike(infos: Sequence[dict[str, Any]], folders: Folders) -> None:
             )
 
 
-def _read_split(folder: Path, info: dict[str, Any], split: str, weight: float) -> Iterator[Tile]:
+@dataclass(frozen=True)
+class _RawTile:
+    """A tile whose bands are not scaled yet."""
+
+    image: NDArray[Any]  # (C, H, W)
+    valid: NDArray[np.bool_]
+    label: NDArray[np.uint8]
+    weight: float
+
+    def sample(self) -> NDArray[Any]:
+        """Return valid pixels from all over the tile, of shape (C, pixels)."""
+        pixels = self.image[:, self.valid]
+        return pixels[:, :: math.ceil(pixels.shape[1] / SAMPLES)]
+
+    def scaled(self, scaling: Scaling | None) -> Tile:
+        """Return the tile with bands last, scaled if there is a scaling."""
+        if scaling is None:
+            image = np.where(self.valid, self.image, np.uint8(0))
+        else:
+            image = np.rint(scaling.apply(self.image, self.valid) * FULL).astype(np.uint16)
+        return Tile(np.ascontiguousarray(np.moveaxis(image, 0, -1)), self.label, self.weight)
+
+
+def _read_split(
+    folder: Path, info: dict[str, Any], split: str, weight: float, progress: Progress
+) -> Iterator[_RawTile]:
     try:
         index = gpd.read_parquet(folder / "index.parquet")
         rows = index.loc[index["split"] == split, ["image", "label"]]
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{folder} is not a dataset: its index.parquet is missing or damaged; tile it again.") from error
     for image_name, label_name in rows.itertuples(index=False):
-        image, image_place = _read_array(folder / image_name)
-        labels, label_place = _read_array(folder / label_name)
-        label = labels[0]
-        if image.shape[0] != info["bands"]:
-            raise DatasetError(
-                f"{folder / image_name} has {image.shape[0]} band(s), but its dataset {info['bands']}; tile it again."
-            )
-        if image.shape[1:] != label.shape or not image_place.almost_equals(label_place):
+        image, valid, grid = _read_array(folder / image_name, bands=info["bands"], dtype=info["dtype"])
+        labels, _, label_grid = _read_array(folder / label_name, bands=1, dtype="uint8")
+        if not _is_same_place(grid, label_grid):
             raise DatasetError(f"{folder / image_name} and its label lie on different grids; tile the image again.")
-        _check_values(label, folder / label_name)
+        _check_values(labels[0], folder / label_name)
+        if not valid.any():
+            progress.warn(f"{folder / image_name} has no valid pixel; it is left out.")
+            continue
+        label = np.where(valid, labels[0], np.uint8(NODATA))
         known = float((label != NODATA).sum())
         often = 0.25 + min(0.75, 5 * float(is_building(label).mean()))
-        yield Tile(np.ascontiguousarray(np.moveaxis(image, 0, -1)), label, weight * known * often)
+        yield _RawTile(image, valid, mark_touch(label, info["contour_width"]), weight * known * often)
+
+
+def _is_same_place(grid: Grid, other: Grid) -> bool:
+    return grid.shape == other.shape and grid.crs == other.crs and grid.transform.almost_equals(other.transform)
 
 
 def _check_values(label: NDArray[np.uint8], path: Path) -> None:
@@ -184,8 +280,23 @@ def _check_values(label: NDArray[np.uint8], path: Path) -> None:
         )
 
 
-def _read_array(path: Path) -> tuple[NDArray[np.uint8], Affine]:
+def _read_array(path: Path, *, bands: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.bool_], Grid]:
+    """Return the bands of a tile, which of its pixels have data, and where it lies."""
     with open_raster(path) as dataset:
-        if dataset.dtypes[0] != "uint8":
-            raise DatasetError(f"{path} holds {dataset.dtypes[0]} values, not uint8; tile the image again.")
-        return np.asarray(dataset.read()), dataset.transform
+        if dataset.dtypes[0] != dtype:
+            raise DatasetError(f"{path} holds {dataset.dtypes[0]} values, not {dtype}; tile the image again.")
+        if dataset.count != bands:
+            raise DatasetError(f"{path} has {dataset.count} band(s), but its dataset {bands}; tile it again.")
+        pixels = np.asarray(dataset.read())
+        return pixels, _find_valid(dataset, pixels), read_grid(dataset, str(path))
+
+
+def _find_valid(dataset: Any, pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    unsigned = pixels.dtype.kind == "u"
+    valid = np.ones(pixels.shape[1:], np.bool_) if unsigned else np.isfinite(pixels).all(axis=0)
+    flags = dataset.mask_flag_enums[0]
+    # GDAL takes the last of four bands for transparency; here it is a colour.
+    if MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags:
+        masks = dataset.read_masks()
+        valid &= masks.any(axis=0) if unsigned else masks.all(axis=0)
+    return valid

@@ -19,8 +19,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from geofootprint.config import from_dict
 from geofootprint.errors import MissingDependencyError, ModelError, OptionError
-from geofootprint.learning.checkpoint import load_checkpoint
+from geofootprint.learning.checkpoint import load_checkpoint, scaling_of
 from geofootprint.learning.networks import build_generator
 from geofootprint.model import METADATA_KEY, ModelInfo, import_onnxruntime
 from geofootprint.output import atomic_path, require_folder
@@ -147,12 +148,14 @@ def _check_options(out: str | os.PathLike[str], threshold: float | None) -> Path
 def _describe(state: Mapping[str, Any], name: str, *, patch: int, overlap: int) -> ModelInfo:
     config, data = state["config"], state["data"]
     finest, coarsest = config["data"]["scale"]
-    score = state.get("score") or {}
+    score, scaling = state.get("score") or {}, scaling_of(state)
     text = json.dumps(config, sort_keys=True)
     return ModelInfo(
         name=name,
         bands=data["bands"],
         dtype=data["dtype"],
+        scale={data["dtype"]: scaling.divisor} if scaling else {},
+        offset={data["dtype"]: scaling.offset} if scaling and any(scaling.offset) else {},
         gsd=data["gsd"],
         gsd_range=(round(data["gsd"] * finest, 4), round(data["gsd"] * coarsest, 4)),
         classes=tuple(data["classes"]),
@@ -169,9 +172,8 @@ def _describe(state: Mapping[str, Any], name: str, *, patch: int, overlap: int) 
 
 
 def _restore(state: Mapping[str, Any]) -> nn.Module:
-    settings, data = state["config"]["generator"], state["data"]
-    options = {key: value for key, value in settings.items() if key != "name"}
-    network = build_generator(settings["name"], data["bands"], len(data["classes"]), **options)
+    data = state["data"]
+    network = build_generator(from_dict(state["config"]).generator, data["bands"], len(data["classes"]))
     weights = state["networks"]
     network.load_state_dict(weights.get("generator_ema") or weights["generator"])
     return network
@@ -381,7 +383,7 @@ def _store_half(proto: onnx.ModelProto) -> None:
 
 def _write_metadata(proto: onnx.ModelProto, info: ModelInfo) -> None:
     """Let the file describe itself to us, and by the keys that the Deepness plugin reads."""
-    bands = range(info.bands)
+    scaling = info.scaling(info.dtype)
     described: dict[str, Any] = {
         "model_type": "Segmentor",
         "class_names": {str(index): name for index, name in enumerate(info.channels)},
@@ -389,8 +391,9 @@ def _write_metadata(proto: onnx.ModelProto, info: ModelInfo) -> None:
         "tile_size": info.patch,
         "tiles_size": info.patch,
         "tiles_overlap": round(100 * info.overlap / info.patch),  # per cent
-        "standardization_mean": [0.0 for _ in bands],
-        "standardization_std": [1.0 for _ in bands],
+        # Of pixels divided by 255, as the plugin divides those of any type.
+        "standardization_mean": [value / 255 for value in scaling.offset],
+        "standardization_std": [value / 255 for value in scaling.divisor],
         "seg_thresh": info.threshold,
         "seg_small_segment": SMALL_SEGMENT,
     }

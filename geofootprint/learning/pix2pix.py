@@ -16,16 +16,13 @@ from geofootprint.config import TrainConfig
 from geofootprint.errors import ModelError, OptionError
 from geofootprint.learning.batches import Batch
 from geofootprint.learning.losses import adversarial_loss, bce_loss, dice_loss, l1_loss
-from geofootprint.learning.networks import PatchGAN, build_generator
+from geofootprint.learning.networks import PatchGAN, build_generator, load_pretrained
 from geofootprint.learning.networks.norm import share_batch_norm
 
-__all__ = ["CLASSES", "LOSSES", "Average", "Pix2Pix"]
+__all__ = ["LOSSES", "Average", "Pix2Pix"]
 
-CLASSES = ("building", "contour")
-"""Channels of the generator's output."""
-
-LOSSES = ("bce", "dice", "contour", "l1", "adversarial", "discriminator_real", "discriminator_fake")
-"""What `Pix2Pix.step` returns."""
+LOSSES = ("bce", "dice", "contour", "touch", "l1", "adversarial", "discriminator_real", "discriminator_fake")
+"""What `Pix2Pix.step` returns; contour and touch where there are such channels."""
 
 
 class Pix2Pix:
@@ -47,21 +44,26 @@ class Pix2Pix:
     def __init__(self, config: TrainConfig, bands: int, fabric: Fabric) -> None:
         self.config = config
         self._fabric = fabric
-        chosen = config.generator
-        generator = build_generator(chosen.name, bands, len(CLASSES), width=chosen.width, stride=chosen.stride)
+        self._bands = bands
+        classes = config.data.classes
+        generator = build_generator(config.generator, bands, len(classes))
         discriminator: nn.Module = PatchGAN(
-            bands + len(CLASSES), width=config.discriminator.width, spectral_norm=config.discriminator.spectral_norm
+            bands + len(classes), width=config.discriminator.width, spectral_norm=config.discriminator.spectral_norm
         )
-        if chosen.name == "unet256":
+        if config.generator.name == "unet256":
             generator.apply(_initialise_as_paper)
             discriminator.apply(_initialise_as_paper)
         rates, betas = config.optimizer, (config.optimizer.beta1, 0.999)
+        # One pass over the weights instead of ten. With float16 it would scale gradients itself, before they are clipped.
+        fused = getattr(fabric.strategy.precision, "scaler", None) is None
         self.generator, self.generator_optimizer = self._set_up(
             generator,
-            torch.optim.AdamW(generator.parameters(), rates.learning_rate, betas, weight_decay=rates.weight_decay),
+            torch.optim.AdamW(
+                generator.parameters(), rates.learning_rate, betas, weight_decay=rates.weight_decay, fused=fused
+            ),
         )
         self.discriminator, self.discriminator_optimizer = self._set_up(
-            discriminator, torch.optim.Adam(discriminator.parameters(), rates.discriminator_rate, betas)
+            discriminator, torch.optim.Adam(discriminator.parameters(), rates.discriminator_rate, betas, fused=fused)
         )
         self.average = Average(self.generator.module, rates.ema) if rates.ema else None
 
@@ -162,14 +164,16 @@ class Pix2Pix:
         return {name: value.detach() for name, value in losses.items()}
 
     def _label_losses(self, batch: Batch, logits: torch.Tensor) -> dict[str, torch.Tensor]:
-        building, contour = batch.target[:, 0], batch.target[:, 1]
-        return {
-            "bce": bce_loss(logits[:, 0], building, batch.valid),
-            "dice": dice_loss(logits[:, 0], building, batch.valid),
-            "contour": bce_loss(logits[:, 1], contour, batch.valid) + dice_loss(logits[:, 1], contour, batch.valid),
-            # The paper's labels and outputs are of -1 to 1: differences there are twice those of probabilities.
-            "l1": 2 * l1_loss(torch.sigmoid(logits), batch.target, batch.valid),
-        }
+        bce, dice = (
+            [loss(logits[:, channel], batch.target[:, channel], batch.valid) for channel in range(logits.shape[1])]
+            for loss in (bce_loss, dice_loss)
+        )
+        losses = {"bce": bce[0], "dice": dice[0]}
+        for channel, name in enumerate(self.config.data.classes[1:], start=1):
+            losses[name] = bce[channel] + dice[channel]
+        # The paper's labels and outputs are of -1 to 1: differences there are twice those of probabilities.
+        losses["l1"] = 2 * l1_loss(torch.sigmoid(logits), batch.target, batch.valid)
+        return losses
 
     def _judge(self, batch: Batch, logits: torch.Tensor) -> torch.Tensor:
         # The generator's gradient passes through the discriminator, but must not move it. Through the bare module:
@@ -223,6 +227,19 @@ class Pix2Pix:
             ) from error
         if state.get("scaler"):
             self._fabric.strategy.precision.load_state_dict(state["scaler"])
+
+    def start_pretrained(self) -> None:
+        """Start the generator, and its average, from the pre-trained weights that the configuration asks for, if any.
+
+        Raises
+        ------
+        OptionError, MissingFileError, ModelError
+            If they cannot be loaded.
+        """
+        generator = self.generator.module
+        load_pretrained(generator, self.config.generator, self._bands)
+        if self.average is not None:
+            self.average.network.load_state_dict(generator.state_dict())
 
     def start_from(self, state: Mapping[str, Any], name: str) -> None:
         """Start the generator, and its average, from those of another run.

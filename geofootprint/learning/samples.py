@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -21,11 +22,13 @@ ROWS = 4
 SIDE = 256
 """Tiles in a picture, and how large each is shown, in pixels."""
 
-ORANGE, BLUE = (255, 140, 0), (40, 110, 255)
-"""Building and contour, told apart by all kinds of colour sight."""
+COLOURS = ((255, 140, 0), (40, 110, 255), (255, 255, 255))
+"""Building, contour and touch, told apart by all kinds of colour sight."""
 
 
-def write_samples(path: str | os.PathLike[str], generator: nn.Module, tiles: TileSet, fabric: Fabric) -> None:
+def write_samples(
+    path: str | os.PathLike[str], generator: nn.Module, tiles: TileSet, fabric: Fabric, *, classes: Sequence[str]
+) -> None:
     """Draw image, label and prediction of the tiles with the most buildings, a row each.
 
     Parameters
@@ -36,6 +39,8 @@ def write_samples(path: str | os.PathLike[str], generator: nn.Module, tiles: Til
     tiles : TileSet
     fabric : lightning.fabric.Fabric
         Its device and precision.
+    classes : sequence of str
+        The generator's channels.
 
     Raises
     ------
@@ -46,9 +51,9 @@ def write_samples(path: str | os.PathLike[str], generator: nn.Module, tiles: Til
     rows = []
     # Every third, or all rows would show the same dense quarter.
     for tile in by_buildings[: 3 * ROWS : 3]:
-        batch = to_batch(tile.image[None], tile.label[None])
+        batch = to_batch(tile.image[None], tile.label[None], classes)
         predicted = predict_probabilities(generator, batch, fabric)
-        rows.append(_draw_row(tile.image, batch.target[0].numpy(), predicted[0].numpy()))
+        rows.append(_draw_row(tile.picture, batch.target[0].numpy(), predicted[0].numpy()))
     _, encoded = cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
@@ -67,7 +72,7 @@ def _resize(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _tint(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Tint building and contour by their probability over the darkened image."""
     x = image.astype(np.float32) * 0.6
-    for probability, colour in zip(maps, (ORANGE, BLUE), strict=True):
+    for probability, colour in zip(maps, COLOURS, strict=False):
         weight = probability[..., None] * 0.6
         x = x * (1 - weight) + np.array(colour, np.float32) * weight
     return x.astype(np.uint8)

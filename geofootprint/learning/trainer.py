@@ -17,13 +17,15 @@ from lightning.fabric import Fabric
 
 from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
-from geofootprint.learning.batches import Batch, BatchStream
-from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint
+from geofootprint.learning.batches import Batch
+from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scaling_of
 from geofootprint.learning.compilation import can_compile
 from geofootprint.learning.dataset import TileSet, read_tiles
-from geofootprint.learning.devices import launch, make_fabric
+from geofootprint.learning.device_batches import open_stream
+from geofootprint.learning.devices import is_first_process, launch, make_fabric
 from geofootprint.learning.interrupts import cancelled_by_interrupt
-from geofootprint.learning.pix2pix import CLASSES, LOSSES, Pix2Pix
+from geofootprint.learning.networks import window_statistics
+from geofootprint.learning.pix2pix import LOSSES, Pix2Pix
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.samples import write_samples
 from geofootprint.learning.schedule import Counters, Schedule
@@ -135,18 +137,23 @@ def train(
     fabric = make_fabric(device=device, precision=precision, devices=devices)
     _check_batch(settings, fabric)
     folders = [item if isinstance(item, tuple) else (item, 1.0) for item in _as_list(datasets)]
-    tiles, validation_tiles = read_tiles(folders, "train"), read_tiles(folders, "val")
+    scaling = None if state is None else scaling_of(state)
+    tiles = read_tiles(folders, "train", scaling=scaling, progress=progress)
+    validation_tiles = read_tiles(folders, "val", scaling=tiles.scaling, progress=progress)
     if state is not None:
         _check_same_data(state, tiles, folder)
 
     launch(fabric)
     torch.manual_seed(settings.seed)
     networks = Pix2Pix(settings, tiles.bands, fabric)
+    _warn_of_statistics(networks, tiles.bands, progress)
     loop = _Loop(folder, settings, fabric, networks, tiles, validation_tiles)
     if state is not None:
         loop.take_up(state)
     elif start is not None:
         networks.start_from(start, str(init_from))
+    else:
+        networks.start_pretrained()
     with loop.folder_opened(), cancelled_by_interrupt(progress if fabric.is_global_zero else SILENT) as watched:
         return loop.go(watched)
 
@@ -206,6 +213,20 @@ def _check_same_data(state: Mapping[str, Any], tiles: TileSet, folder: RunFolder
             f"{folder.path} was trained on {before['tiles']} tiles of {before['bands']} bands, but the datasets have "
             f"{len(tiles.tiles)} of {tiles.bands}; resume with the same datasets."
         )
+    if before["dtype"] != tiles.dtype:
+        raise DatasetError(
+            f"{folder.path} was trained on {before['dtype']} images, but the datasets hold {tiles.dtype}; resume with the "
+            "same datasets."
+        )
+
+
+def _warn_of_statistics(networks: Pix2Pix, bands: int, progress: Progress) -> None:
+    found = window_statistics(networks.predictor, bands)
+    if found and is_first_process():
+        progress.warn(
+            f"The generator {networks.config.generator.name} uses {' and '.join(found)} over the whole patch: what it says "
+            "of a pixel changes with the patch around it, and seams may show; unet and smp:unet:resnet34 do not."
+        )
 
 
 class _Loop:
@@ -246,8 +267,8 @@ class _Loop:
         """Train until the run's length is reached; saves what there is when that is cancelled."""
         first = self.counters.step * self.config.data.batch
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        stream = BatchStream(
-            self.tiles, self.config.data, seed=self.config.seed, first=first, rank=rank, world=world
+        stream = open_stream(
+            self.tiles, self.config.data, self.fabric.device, seed=self.config.seed, first=first, rank=rank, world=world
         )
         self.ticked_at = self.saved_at = time.monotonic()
         if self.config.compile and self.schedule.is_long and can_compile(self.fabric):
@@ -330,7 +351,9 @@ class _Loop:
         counters = self.counters
         # Cancelled here, some processes would wait for others.
         told = progress if self.fabric.world_size == 1 else SILENT
-        score = validate(self.networks.predictor, self.validation_tiles, self.fabric, progress=told)
+        score = validate(
+            self.networks.predictor, self.validation_tiles, self.fabric, classes=self.config.data.classes, progress=told
+        )
         counters.validation_seconds = self._tick()
         counters.epoch += 1
         counters.validated, counters.validated_at = counters.step, counters.elapsed
@@ -349,7 +372,8 @@ class _Loop:
         place = {"epoch": counters.epoch, "step": counters.step, "seconds": round(counters.elapsed, 1)}
         self.folder.append("scores.csv", place | {name: round(value, 4) for name, value in asdict(score).items()})
         write_samples(
-            self.folder.sample(counters.epoch), self.networks.predictor, self.validation_tiles, self.fabric
+            self.folder.sample(counters.epoch), self.networks.predictor, self.validation_tiles, self.fabric,
+            classes=self.config.data.classes,
         )
 
     def _save(self, path: Path) -> None:
@@ -367,7 +391,8 @@ class _Loop:
             "networks": self.networks.state(),
             "score": asdict(self.score) if self.score else None,
             "data": {
-                "bands": tiles.bands, "dtype": "uint8", "gsd": tiles.gsd, "classes": list(CLASSES),
+                "bands": tiles.bands, "dtype": tiles.dtype, "gsd": tiles.gsd, "classes": list(self.config.data.classes),
+                "scaling": asdict(tiles.scaling) if tiles.scaling else None,
                 "sources": list(tiles.sources), "tiles": len(tiles.tiles),
             },
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch import nn
 from geofootprint.errors import ModelError
 from geofootprint.learning.batches import Batch, to_batch
 from geofootprint.learning.dataset import Tile, TileSet
-from geofootprint.learning.pix2pix import CLASSES
 from geofootprint.progress import SILENT, Progress
 
 __all__ = ["Score", "count_levels", "ious", "predict_probabilities", "validate"]
@@ -42,7 +41,7 @@ class Score:
     threshold : float
         The probability between 0 and 1 at which that is highest.
     contour_iou : float
-        Of the contour channel at 0.5.
+        Of the contour channel at 0.5; 0 if there is none.
     """
 
     iou: float
@@ -52,16 +51,20 @@ class Score:
     contour_iou: float
 
 
-def validate(generator: nn.Module, tiles: TileSet, fabric: Fabric, *, progress: Progress = SILENT) -> Score:
+def validate(
+    generator: nn.Module, tiles: TileSet, fabric: Fabric, *, classes: Sequence[str], progress: Progress = SILENT
+) -> Score:
     """Score a generator on tiles, without gradients and with fixed statistics.
 
     Parameters
     ----------
     generator : torch.nn.Module
-        Returns logits of building and contour.
+        Returns a channel of logits for each of `classes`.
     tiles : TileSet
     fabric : lightning.fabric.Fabric
         Its device and precision.
+    classes : sequence of str
+        Building first.
     progress : Progress
 
     Raises
@@ -69,21 +72,22 @@ def validate(generator: nn.Module, tiles: TileSet, fabric: Fabric, *, progress: 
     ModelError
         If the generator's output is not finite.
     """
-    counts = np.zeros((len(CLASSES), 2, LEVELS + 1), np.int64)
+    counts = {name: np.zeros((2, LEVELS + 1), np.int64) for name in classes}
     done, total = 0, len(tiles.tiles)
-    for batch in _batches(tiles):
+    for batch in _batches(tiles, classes):
         progress.update("validate", done, total)
         probability = predict_probabilities(generator, batch, fabric)
         if not torch.isfinite(probability).all():
             raise ModelError("The generator's output is not finite; train again with a lower optimizer.learning_rate.")
-        for channel in range(len(CLASSES)):
-            counts[channel] += count_levels(probability[:, channel], batch.target[:, channel], batch.valid)
+        for channel, name in enumerate(classes):
+            counts[name] += count_levels(probability[:, channel], batch.target[:, channel], batch.valid)
         done += len(batch.image)
-    building, contour = ious(counts[0]), ious(counts[1])
+    building = ious(counts["building"])
+    contour_iou = float(ious(counts["contour"])[HALF]) if "contour" in counts else 0.0
     # Thresholds of 0 and 1 would take all or nothing, whatever the image.
     best = 1 + int(building[1:LEVELS].argmax())
     iou = float(building[HALF])
-    return Score(iou, 2 * iou / (1 + iou), float(building[best]), best / LEVELS, float(contour[HALF]))
+    return Score(iou, 2 * iou / (1 + iou), float(building[best]), best / LEVELS, contour_iou)
 
 
 def predict_probabilities(generator: nn.Module, batch: Batch, fabric: Fabric) -> torch.Tensor:
@@ -96,7 +100,7 @@ def predict_probabilities(generator: nn.Module, batch: Batch, fabric: Fabric) ->
     return torch.sigmoid(logits.float()).cpu()
 
 
-def _batches(tiles: TileSet) -> Iterator[Batch]:
+def _batches(tiles: TileSet, classes: Sequence[str]) -> Iterator[Batch]:
     """Give tiles of one size together, since a batch is one array."""
     by_size: dict[tuple[int, ...], list[Tile]] = {}
     for tile in tiles.tiles:
@@ -105,7 +109,7 @@ def _batches(tiles: TileSet) -> Iterator[Batch]:
         step = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
         for start in range(0, len(group), step):
             some = group[start : start + step]
-            yield to_batch(np.stack([tile.image for tile in some]), np.stack([tile.label for tile in some]))
+            yield to_batch(np.stack([tile.image for tile in some]), np.stack([tile.label for tile in some]), classes)
 
 
 def count_levels(probability: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> NDArray[np.int64]:

@@ -71,6 +71,12 @@ def make_town(folder: Path, *, bands: int, side: int) -> tuple[Path, Path]:
     return image, footprints
 
 
+@pytest.fixture
+def town() -> Callable[..., tuple[Path, Path]]:
+    """Return `make_town`."""
+    return make_town
+
+
 @pytest.fixture(scope="session")
 def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that cuts a dataset of 64 px tiles; its options are those of `make_town` and of `tile`."""

@@ -33,7 +33,7 @@ def equal(one: Batch, other: Batch) -> bool:
 def test_a_batch_says_what_labels_mean() -> None:
     image = np.zeros((1, 1, 4, 3), np.uint8)
     image[0, 0, 1] = (255, 51, 0)
-    batch = to_batch(image, np.array([[[0, 1, 2, 255]]], np.uint8))
+    batch = to_batch(image, np.array([[[0, 1, 2, 255]]], np.uint8), ("building", "contour"))
     assert batch.target[0, 0].tolist() == [[0, 1, 1, 0]]
     assert batch.target[0, 1].tolist() == [[0, 0, 1, 0]]
     assert batch.valid[0].tolist() == [[1, 1, 1, 0]]
@@ -61,7 +61,7 @@ def test_processes_share_a_batch(tiles: TileSet) -> None:
 def test_tiles_are_drawn_by_weight() -> None:
     flat = [Tile(np.full((32, 32, 3), value, np.uint8), np.zeros((32, 32), np.uint8), weight) for value, weight in
             ((10, 0.0), (20, 1.0), (30, 3.0), (40, 0.0))]
-    config = replace(CONFIG, colour=0.0)
+    config = replace(CONFIG, colour=0.0, shadow=0.0, blur=0.0, noise=0.0, jpeg=0.0)
     stream = BatchStream(TileSet(flat, 3, 0.15, ()), config, seed=0)
     drawn = [int(stream.crop(number)[0][0, 0, 0]) for number in range(400)]
     assert set(drawn) == {20, 30}

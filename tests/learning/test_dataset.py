@@ -9,11 +9,13 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
 from geofootprint.errors import DatasetError, MissingFileError, OptionError, RasterError
-from geofootprint.learning.dataset import is_building, read_tiles
+from geofootprint.learning.dataset import TOUCH, is_building, is_contour, is_touch, mark_touch, read_tiles
+from geofootprint.scaling import Scaling
 
 
 @pytest.fixture
@@ -84,9 +86,15 @@ def test_gsds_differ(dataset: Path, copied: Path) -> None:
         read_tiles([(dataset, 1.0), (copied, 1.0)], "train")
 
 
-def test_other_types_are_refused(copied: Path) -> None:
+def test_type_of_the_tiles_differs_from_that_of_the_dataset(copied: Path) -> None:
     change_info(copied, dtype="uint16")
-    with pytest.raises(DatasetError, match="holds uint16 images; convert"):
+    with pytest.raises(DatasetError, match="holds uint8 values, not uint16; tile the image again"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_types_that_are_no_numbers(copied: Path) -> None:
+    change_info(copied, dtype="complex64")
+    with pytest.raises(DatasetError, match="holds complex64 images; convert"):
         read_tiles([(copied, 1.0)], "train")
 
 
@@ -124,7 +132,7 @@ def test_damaged_index(copied: Path) -> None:
 
 def test_empty_split(make_dataset: Callable[..., Path]) -> None:
     folder = make_dataset(split=(1.0, 0.0, 0.0))
-    with pytest.raises(DatasetError, match="no tile is in the split 'val'; tile again with a larger share"):
+    with pytest.raises(DatasetError, match="no tile is in the split 'val', or none with data; tile again with a larger share"):
         read_tiles([(folder, 1.0)], "val")
 
 
@@ -149,6 +157,84 @@ def test_label_of_another_place(copied: Path) -> None:
         read_tiles([(copied, 1.0)], "train")
 
 
+def rewrite(path: Path, *, bands: int | None = None, **changes: object) -> None:
+    """Write a tile anew with other bands or another profile."""
+    with rasterio.open(path) as dataset:
+        pixels, profile = dataset.read(), dataset.profile
+    path.unlink()
+    pixels = pixels if bands is None else np.resize(pixels, (bands, *pixels.shape[1:]))
+    with rasterio.open(path, "w", **(profile | {"count": len(pixels), "photometric": "MINISBLACK"} | changes)) as dataset:
+        dataset.write(pixels)
+
+
+def image_of(label: Path) -> Path:
+    return label.parents[1] / "images" / label.name
+
+
+def test_tiles_of_other_bands_or_another_crs(copied: Path) -> None:
+    one, other, third = labels_of(copied, "train")[:3]
+    rewrite(image_of(third), bands=4)
+    with pytest.raises(DatasetError, match=rf"images/{third.name} has 4 band\(s\), but its dataset 3; tile it again"):
+        read_tiles([(copied, 1.0)], "train")
+    rewrite(other, bands=2)
+    with pytest.raises(DatasetError, match=rf"labels/{other.name} has 2 band\(s\), but its dataset 1; tile it again"):
+        read_tiles([(copied, 1.0)], "train")
+    rewrite(one, crs="EPSG:25833")
+    with pytest.raises(DatasetError, match=rf"{one.name} and its label lie on different grids"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_pixels_without_data_have_no_label(copied: Path) -> None:
+    path = labels_of(copied, "train")[0]
+    with rasterio.open(path) as dataset:
+        before = dataset.read(1)
+    mask = np.ones((64, 64), np.bool_)
+    mask[10:20] = False
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(image_of(path), "r+") as dataset:
+        dataset.write_mask(mask)
+    first = read_tiles([(copied, 1.0)], "train").tiles[0]
+    assert (first.label[10:20] == 255).all()
+    assert not first.image[10:20].any()
+    assert first.image[:10].any()
+    assert np.array_equal(is_building(first.label[20:]), is_building(before[20:]))
+
+
+def test_dataset_without_any_tile(copied: Path) -> None:
+    index = gpd.read_parquet(copied / "index.parquet")
+    index.iloc[:0].to_parquet(copied / "index.parquet")
+    with pytest.raises(DatasetError, match="no tile is in the split 'train'"):
+        read_tiles([(copied, 1.0)], "train")
+
+
+def test_validation_without_buildings(copied: Path) -> None:
+    for path in labels_of(copied, "val"):
+        overwrite(path, 0)
+    read_tiles([(copied, 1.0)], "train")
+    with pytest.raises(DatasetError, match="no tile of the split 'val' shows a building"):
+        read_tiles([(copied, 1.0)], "val")
+
+
+def test_other_splits_take_the_scaling_they_are_given(copied: Path) -> None:
+    change_info(copied, dtype="uint16")
+    for path in (copied / "images").iterdir():
+        with rasterio.open(path) as dataset:
+            pixels, profile = dataset.read().astype(np.uint16) * 10, dataset.profile
+        path.unlink()
+        with rasterio.open(path, "w", **(profile | {"dtype": "uint16"})) as dataset:
+            dataset.write(pixels)
+    tiles = read_tiles([(copied, 1.0)], "train")
+    assert tiles.scaling is not None
+    assert tiles.scaling.divisor == pytest.approx([2090] * 3, abs=40)  # houses are of up to 209
+    assert [part.dtype.name for part in (tiles.tiles[0].image, tiles.tiles[0].picture)] == ["uint16", "uint8"]
+    assert np.abs(tiles.tiles[0].picture.astype(float) * 257 - tiles.tiles[0].image).max() <= 257
+    half = Scaling((0.0,) * 3, tuple(2 * value for value in tiles.scaling.divisor))
+    dark = read_tiles([(copied, 1.0)], "train", scaling=half)
+    assert dark.scaling == half
+    bright = np.minimum(tiles.tiles[0].image / 2, 32768)
+    ours = tiles.tiles[0].image < 65535
+    assert np.abs(dark.tiles[0].image - bright)[ours].max() <= 1
+
+
 def test_missing_and_truncated_tile(copied: Path) -> None:
     path = labels_of(copied, "train")[0]
     path.write_bytes(path.read_bytes()[:100])
@@ -157,3 +243,30 @@ def test_missing_and_truncated_tile(copied: Path) -> None:
     path.unlink()
     with pytest.raises(MissingFileError, match=path.name):
         read_tiles([(copied, 1.0)], "train")
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_touch_is_the_contour_along_shared_walls(width: int) -> None:
+    label = np.zeros((40, 60), np.uint8)
+    for left in (10, 25):  # two houses of 15 px, the wall between them at 25; a third alone
+        burn_house(label, left, width)
+    burn_house(label, 42, width)
+    marked = mark_touch(label, width)
+    rows, columns = np.nonzero(marked == TOUCH)
+    assert sorted(set(columns)) == list(range(25 - width, 25 + width))
+    assert (rows.min(), rows.max()) == (10 + width, 29 - width)
+    assert np.array_equal(is_building(marked), is_building(label))
+    assert np.array_equal(is_contour(marked), label == 2)
+    assert np.array_equal(is_touch(marked), marked == TOUCH)
+
+
+def burn_house(label: NDArray[np.uint8], left: int, width: int) -> None:
+    label[10:30, left : left + 15] = 2
+    label[10 + width : 30 - width, left + width : left + 15 - width] = 1
+
+
+def test_a_tiles_edge_is_no_shared_wall_and_nodata_is_none() -> None:
+    label = np.full((40, 40), 1, np.uint8)
+    label[:, 30:] = 255
+    label[:, 28:30] = 2
+    assert not is_touch(mark_touch(label, 2)).any()

@@ -14,14 +14,14 @@ pytest.importorskip("onnxscript", reason="needs geofootprint[train]")
 
 from torch import nn  # noqa: E402
 
-from geofootprint.config import PRESETS, to_dict  # noqa: E402
+from geofootprint.config import PRESETS, GeneratorConfig, to_dict  # noqa: E402
 from geofootprint.errors import MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
 from geofootprint.learning.checkpoint import save_checkpoint  # noqa: E402
 from geofootprint.learning.export import ExportResult, export, export_network, fold_batch_norm  # noqa: E402
 from geofootprint.learning.networks import build_generator  # noqa: E402
 from geofootprint.model import ModelInfo, load_model, read_info  # noqa: E402
 
-CONFIG = to_dict(PRESETS["footprint"]) | {"generator": {"name": "unet", "width": 4, "stride": 2}}
+CONFIG = to_dict(PRESETS["footprint"]) | {"generator": {"name": "unet", "width": 4}}
 
 
 def stir(network: nn.Module) -> nn.Module:
@@ -39,7 +39,7 @@ def stir(network: nn.Module) -> nn.Module:
 @pytest.fixture(scope="module")
 def generator() -> nn.Module:
     torch.manual_seed(0)
-    return stir(build_generator("unet", 3, 2, width=4, stride=2))
+    return stir(build_generator(GeneratorConfig(width=4), 3, 2))
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +216,6 @@ def test_weights_too_large_for_16_bits(tmp_path: Path) -> None:
 def test_other_generators(name: str, tmp_path: Path) -> None:
     if name.startswith("smp:"):
         pytest.importorskip("segmentation_models_pytorch")
-    network = stir(build_generator(name, 3, 2, width=4))
+    network = stir(build_generator(GeneratorConfig(name, width=4, stride=1), 3, 2))
     info = ModelInfo(name="x", bands=3, gsd=0.15, gsd_range=(0.1, 0.3), patch=128, overlap=32, context=8)
     assert export_network(network, info, tmp_path / "model.onnx", half=True, deepness=True).parity <= 1e-4

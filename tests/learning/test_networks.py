@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +10,16 @@ torch = pytest.importorskip("torch", reason="needs geofootprint[train]")
 
 from torch import nn  # noqa: E402
 
-from geofootprint.errors import OptionError  # noqa: E402
-from geofootprint.learning.networks import PatchGAN, UNet, UNet256, build_generator  # noqa: E402
+from geofootprint.config import GeneratorConfig  # noqa: E402
+from geofootprint.errors import GeofootprintError, OptionError  # noqa: E402
+from geofootprint.learning.networks import PatchGAN, UNet, UNet256, build_generator, load_pretrained, window_statistics  # noqa: E402
 from geofootprint.learning.networks.padding import pad_to_multiple  # noqa: E402
 
-SMALL: list[tuple[str, dict[str, int]]] = [
-    ("unet", {"width": 4}),
+SMALL: list[tuple[str, dict[str, Any]]] = [
+    ("unet", {"width": 4, "stride": 1}),
     ("unet", {"width": 4, "stride": 2}),
+    ("unet", {"width": 4, "norm": "channel", "upsampling": "transposed"}),
+    ("unet", {"width": 4, "norm": "none"}),
     ("unet256", {"width": 4}),
 ]
 
@@ -24,9 +28,9 @@ def count(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def small(name: str, options: dict[str, int], *, bands: int = 3) -> Any:
+def small(name: str, options: dict[str, Any], *, bands: int = 3) -> Any:
     torch.manual_seed(0)
-    return build_generator(name, bands, 2, **options).eval()
+    return build_generator(GeneratorConfig(name, **options), bands, 2).eval()
 
 
 def on_meta(kind: Any, *arguments: int, **options: Any) -> nn.Module:
@@ -148,7 +152,7 @@ def test_smp_generator() -> None:
 )
 def test_unknown_generators(name: str, message: str) -> None:
     with pytest.raises(OptionError, match=message) as caught:
-        build_generator(name, 3, 2)
+        build_generator(GeneratorConfig(name), 3, 2)
     assert "\n" not in str(caught.value)
 
 
@@ -157,3 +161,121 @@ def test_gain_of_random_weights_is_moderate() -> None:
     for name, options in SMALL:
         logits = small(name, options)(torch.rand(1, 3, 64, 64))
         assert logits.abs().max() < math.log(1e6)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> nn.Module:
+    """Return a small encoder for three bands, as another program may have trained it."""
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="needs geofootprint[train]")
+    torch.manual_seed(1)
+    made: nn.Module = smp.encoders.get_encoder("mobilenet_v2", weights=None)
+    return made
+
+
+def write_weights(encoder: nn.Module, path: Path) -> Path:
+    values = encoder.state_dict()
+    if path.suffix == ".safetensors":
+        pytest.importorskip("safetensors.torch").save_file(values, path)
+    elif path.stem == "network":
+        torch.save({"state_dict": {f"encoder.{name}": value for name, value in values.items()}}, path)
+    else:
+        torch.save(values, path)
+    return path
+
+
+@pytest.mark.parametrize("file", ["weights.pth", "network.pt", "weights.safetensors"])
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_encoder_weights_of_a_file_for_any_bands(encoder: nn.Module, tmp_path: Path, file: str, bands: int) -> None:
+    path = write_weights(encoder, tmp_path / file)
+    settings = GeneratorConfig("smp:unet:mobilenet_v2", encoder_weights=str(path))
+    generator = build_generator(settings, bands, 2)
+    load_pretrained(generator, settings, bands)
+    ours: Any = generator.network.encoder  # type: ignore[union-attr]
+    theirs: Any = encoder
+    first = theirs.features[0][0].weight
+    loaded = ours.features[0][0].weight
+    if bands == 1:
+        assert torch.allclose(loaded, first.sum(1, keepdim=True))
+    else:
+        assert torch.allclose(loaded, first[:, [0, 1, 2, 0, 1][:bands]] * 3 / bands)
+    assert torch.equal(ours.features[9].conv[0][0].weight, theirs.features[9].conv[0][0].weight)
+
+
+def test_encoder_weights_that_cannot_be_used(encoder: nn.Module, tmp_path: Path) -> None:
+    good = write_weights(encoder, tmp_path / "weights.pth")
+    (tmp_path / "damaged.pth").write_bytes(good.read_bytes()[:1000])
+    (tmp_path / "damaged.safetensors").write_bytes(b"12345678" * 10)
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"a": encoder}, tmp_path / "code.pth")
+    for name, file, message in (
+        ("smp:unet:mobilenet_v2", "none.pth", r"none\.pth does not exist; check generator\.encoder_weights"),
+        ("smp:unet:mobilenet_v2", "damaged.pth", "damaged.pth holds no weights, is damaged"),
+        ("smp:unet:mobilenet_v2", "damaged.safetensors", "damaged.safetensors holds no weights, is damaged"),
+        ("smp:unet:mobilenet_v2", "list.pth", "list.pth holds something else than weights"),
+        ("smp:unet:mobilenet_v2", "code.pth", "code.pth holds no weights, is damaged, or would run code"),
+        ("smp:unet:resnet18", "weights.pth", "does not hold the weights of the encoder of 'smp:unet:resnet18'"),
+        ("unet", "weights.pth", "encoder_weights are for smp:ARCHITECTURE:ENCODER, not for 'unet'"),
+    ):
+        settings = GeneratorConfig(name, width=4, encoder_weights=str(tmp_path / file))
+        with pytest.raises(GeofootprintError, match=message) as caught:
+            load_pretrained(build_generator(settings, 3, 2), settings, 3)
+        assert "\n" not in str(caught.value)
+
+
+def test_encoder_weights_by_name(monkeypatch: pytest.MonkeyPatch, encoder: nn.Module, tmp_path: Path) -> None:
+    hub = pytest.importorskip("segmentation_models_pytorch", reason="needs geofootprint[train]").encoders
+    path = write_weights(encoder, tmp_path / "model.safetensors")
+    asked: list[str] = []
+
+    def download(repository: str, *, filename: str, revision: str) -> str:
+        asked.append(repository)
+        return str(path)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    settings = GeneratorConfig("smp:fpn:mobilenet_v2", encoder_weights="imagenet")
+    generator = build_generator(settings, 4, 2)
+    assert asked == []  # a checkpoint has its own weights
+    load_pretrained(generator, settings, 4)
+    assert set(asked) == {"smp-hub/mobilenet_v2.imagenet"}
+    ours, theirs = generator.state_dict(), encoder.state_dict()
+    assert torch.equal(ours["network.encoder.features.3.conv.0.0.weight"], theirs["features.3.conv.0.0.weight"])
+    with pytest.raises(OptionError, match="Wrong pretrained weights `imagenot`"):
+        load_pretrained(generator, GeneratorConfig("smp:fpn:mobilenet_v2", encoder_weights="imagenot"), 4)
+
+    def fail(*_: object, **__: object) -> str:
+        raise FileNotFoundError("no network\nand more")
+
+    monkeypatch.setattr(hub, "hf_hub_download", fail)
+    with pytest.raises(OptionError, match=r"cannot be downloaded \(no network\); download them elsewhere and give"):
+        load_pretrained(generator, settings, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("unet:mobilenet_v2", ()),
+        ("linknet:resnet18", ()),
+        ("segformer:mobilenet_v2", ()),
+        ("fpn:mobilenet_v2", ("group normalisation",)),
+        ("deeplabv3plus:mobilenet_v2", ("global pooling",)),
+        ("pan:mobilenet_v2", ("global pooling",)),
+        ("segformer:mit_b0", ("attention",)),
+        ("unet:efficientnet-b0", ("global pooling",)),
+    ],
+)
+def test_any_size_and_the_statistics_of_the_window(name: str, found: tuple[str, ...]) -> None:
+    pytest.importorskip("segmentation_models_pytorch", reason="needs geofootprint[train]")
+    network = small(f"smp:{name}", {})
+    assert window_statistics(network, 3) == found
+    with torch.inference_mode():
+        for size in ((1, 1), (37, 70)):
+            logits = network(torch.rand(1, 3, *size))
+            assert logits.shape == (1, 2, *size)
+            assert torch.isfinite(logits).all()
+
+
+def test_own_generators_use_no_statistics_of_the_window() -> None:
+    for name, options in SMALL:
+        network = small(name, options).train()
+        assert window_statistics(network, 3) == ()
+        assert network.training

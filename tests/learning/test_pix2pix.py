@@ -162,9 +162,28 @@ def test_losses_of_the_default_by_hand(fabric: Fabric, batch: Batch) -> None:
 def test_without_the_discriminator_it_stays(fabric: Fabric, batch: Batch) -> None:
     networks = make(FOOTPRINT, fabric)
     before = copy_of(networks.discriminator.module)
-    assert networks.step(batch, adversarial=False).keys() == set(LOSSES[:4])
+    assert networks.step(batch, adversarial=False).keys() == {"bce", "dice", "contour", "l1"}
     assert weights_equal(networks.discriminator.module, before)
-    assert networks.step(batch, adversarial=True).keys() == set(LOSSES)
+    assert networks.step(batch, adversarial=True).keys() == set(LOSSES) - {"touch"}
+
+
+@pytest.mark.parametrize(
+    ("channels", "classes"),
+    [
+        ({"contour": False}, ("building",)),
+        ({"contour": False, "touch": True}, ("building", "touch")),
+        ({"touch": True}, ("building", "contour", "touch")),
+    ],
+)
+def test_channels_can_be_left_out_and_added(
+    fabric: Fabric, batch: Batch, channels: dict[str, bool], classes: tuple[str, ...]
+) -> None:
+    networks = make(from_dict({"data": channels}, base=FOOTPRINT), fabric)
+    target = batch.target[:, [0, 1, 1]][:, : len(classes)]
+    losses = networks.step(replace(batch, target=target), adversarial=1.0)
+    assert networks.generator(batch.image).shape[1] == len(classes)
+    assert losses.keys() == (set(LOSSES) - {"contour", "touch"}) | set(classes[1:])
+    assert all(torch.isfinite(value) for value in losses.values())
 
 
 def test_the_discriminator_cannot_tell_soft_from_hard(fabric: Fabric, batch: Batch) -> None:

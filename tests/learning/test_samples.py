@@ -13,10 +13,13 @@ from torch import nn  # noqa: E402
 
 from geofootprint.errors import OutputError  # noqa: E402
 from geofootprint.learning.dataset import Tile, TileSet  # noqa: E402
-from geofootprint.learning.samples import BLUE, ORANGE, SIDE, write_samples  # noqa: E402
+from geofootprint.learning.samples import COLOURS, SIDE, write_samples  # noqa: E402
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+
+CLASSES = ("building", "contour")
 
 
 class Left(nn.Module):
@@ -40,14 +43,14 @@ def tiles_of(*built: int, bands: int = 3, side: int = 32) -> TileSet:
 
 def test_image_label_and_prediction_side_by_side(tmp_path: Path, fabric: Fabric) -> None:
     path = tmp_path / "0001.png"
-    write_samples(path, Left(), tiles_of(16), fabric)
+    write_samples(path, Left(), tiles_of(16), fabric, classes=CLASSES)
     picture = cv2.imread(str(path))
     assert picture is not None
     picture = np.asarray(picture)[..., ::-1]
     assert picture.shape == (SIDE, 3 * SIDE, 3)
     image, label, predicted = np.hsplit(picture, 3)
     assert (image == 100).all()
-    orange, blue, dark = (np.array(colour) * 0.6 + 60 * 0.4 for colour in (ORANGE, BLUE, (60, 60, 60)))
+    orange, blue, dark = (np.array(colour) * 0.6 + 60 * 0.4 for colour in (*COLOURS[:2], (60, 60, 60)))
     assert np.abs(label[60, 10] - orange).max() <= 1
     assert label[2, 10, 2] > label[60, 10, 2]
     assert np.abs(label[-1, 10] - dark).max() <= 1
@@ -59,7 +62,7 @@ def test_image_label_and_prediction_side_by_side(tmp_path: Path, fabric: Fabric)
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (4, 2), (40, 4)])
 def test_a_row_for_some_of_the_tiles_with_most_buildings(tmp_path: Path, fabric: Fabric, count: int, rows: int) -> None:
     path = tmp_path / "0001.png"
-    write_samples(path, Left(), tiles_of(*[min(32, 2 + number) for number in range(count)]), fabric)
+    write_samples(path, Left(), tiles_of(*[min(32, 2 + number) for number in range(count)]), fabric, classes=CLASSES)
     picture = cv2.imread(str(path))
     assert picture is not None
     assert picture.shape[0] == rows * SIDE
@@ -68,7 +71,7 @@ def test_a_row_for_some_of_the_tiles_with_most_buildings(tmp_path: Path, fabric:
 @pytest.mark.parametrize(("bands", "side"), [(1, 32), (2, 32), (5, 300)])
 def test_any_bands_and_size(tmp_path: Path, fabric: Fabric, bands: int, side: int) -> None:
     path = tmp_path / "0001.png"
-    write_samples(path, Left(), tiles_of(9, bands=bands, side=side), fabric)
+    write_samples(path, Left(), tiles_of(9, bands=bands, side=side), fabric, classes=CLASSES)
     picture = cv2.imread(str(path))
     assert picture is not None
     assert (np.asarray(picture)[:, :SIDE] == 100).all()
@@ -76,4 +79,4 @@ def test_any_bands_and_size(tmp_path: Path, fabric: Fabric, bands: int, side: in
 
 def test_where_nothing_can_be_written(tmp_path: Path, fabric: Fabric) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        write_samples(tmp_path / "none" / "0001.png", Left(), tiles_of(9), fabric)
+        write_samples(tmp_path / "none" / "0001.png", Left(), tiles_of(9), fabric, classes=CLASSES)

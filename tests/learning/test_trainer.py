@@ -22,6 +22,7 @@ from geofootprint.config import load_config  # noqa: E402
 from geofootprint.errors import Cancelled, DatasetError, MissingFileError, ModelError, OptionError, OutputError  # noqa: E402
 from geofootprint.learning import schedule, trainer  # noqa: E402
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from geofootprint.learning.device_batches import DeviceStream  # noqa: E402
 from geofootprint.learning.pix2pix import Pix2Pix  # noqa: E402
 from geofootprint.learning.trainer import TrainResult, train  # noqa: E402
 
@@ -58,13 +59,15 @@ class StopAt:
     def __init__(self, done: float, stage: str = "train") -> None:
         self.done, self.stage = done, stage
         self.told: list[tuple[str, float, float]] = []
+        self.warnings: list[str] = []
 
     def update(self, stage: str, done: float, total: float) -> None:
         self.told.append((stage, done, total))
         if stage == self.stage and done >= self.done:
             raise Cancelled("Cancelled.")
 
-    def warn(self, text: str) -> None: ...
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -422,3 +425,34 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(
 def test_more_bands(make_dataset: Callable[..., Path], tiny: Path, tmp_path: Path) -> None:
     assert train(make_dataset(bands=5), tmp_path / "run", config=tiny, epochs=1, **EXACT).steps == 2
     assert load_checkpoint(tmp_path / "run" / "last.ckpt")["data"]["bands"] == 5
+
+
+def test_pretrained_weights_are_needed_once(dataset: Path, tiny: Path, tmp_path: Path) -> None:
+    encoders = pytest.importorskip("segmentation_models_pytorch", reason="needs geofootprint[train]").encoders
+    weights, config, run = tmp_path / "encoder.pth", tmp_path / "smp.toml", tmp_path / "run"
+    torch.save(encoders.get_encoder("mobilenet_v2", weights=None).state_dict(), weights)
+    told = f'[generator]\nname = "smp:fpn:mobilenet_v2"\nencoder_weights = "{weights}"'
+    config.write_text(tiny.read_text().replace("[generator]\nwidth = 4", told) + "[optimizer]\nlearning_rate = 0.0\n")
+    notes = StopAt(10**9)
+    train(dataset, run, config=config, epochs=1, progress=notes, **EXACT)
+    assert ["uses group normalisation over the whole patch" in text for text in notes.warnings] == [True]
+    kept = load_checkpoint(run / "last.ckpt")["networks"]["generator"]["network.encoder.features.0.0.weight"]
+    assert torch.equal(kept, torch.load(weights)["features.0.0.weight"])
+    weights.unlink()
+    assert train(dataset, run, resume=True, epochs=2, **EXACT).epochs == 2
+    start = run / "last.ckpt"
+    assert train(dataset, tmp_path / "other", config=config, epochs=1, init_from=start, **EXACT).epochs == 1
+    with pytest.raises(MissingFileError, match=r"encoder\.pth does not exist; check generator\.encoder_weights"):
+        train(dataset, tmp_path / "third", config=config, epochs=1, **EXACT)
+    assert not (tmp_path / "third").exists()
+
+
+def test_batches_of_a_device_resume_to_the_bit(
+    dataset: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "open_stream", DeviceStream)
+    train(dataset, tmp_path / "whole", config=tiny, epochs=2, **EXACT)
+    with pytest.raises(Cancelled):
+        train(dataset, tmp_path / "run", config=tiny, epochs=2, progress=StopAt(3), **EXACT)
+    train(dataset, tmp_path / "run", resume=True, **EXACT)
+    assert differing(tmp_path / "whole" / "last.ckpt", tmp_path / "run" / "last.ckpt") == []

@@ -18,6 +18,8 @@ from geofootprint.learning.validation import count_levels, ious, predict_probabi
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+CLASSES = ("building", "contour")
+
 
 class Painted(nn.Module):
     """Takes the first band for the probability of building, the second for that of contour."""
@@ -36,7 +38,7 @@ def test_scores_by_hand(fabric: Fabric) -> None:
     # Building: two of three found at 0.5 and one false alarm; unknown pixels do not count.
     first = tile_of([255, 128, 100, 200, 10, 255], [0, 200, 0, 0, 0, 255], [1, 2, 1, 0, 0, 255])
     second = tile_of([0, 0], [0, 0], [0, 0])
-    score = validate(Painted(), TileSet([first, second], 3, 0.15, ()), fabric)
+    score = validate(Painted(), TileSet([first, second], 3, 0.15, ()), fabric, classes=CLASSES)
     assert score.iou == pytest.approx(2 / 4)
     assert score.f1 == pytest.approx(2 * 2 / (3 + 3))
     # At 100/255 all three are found, with one false alarm.
@@ -48,13 +50,13 @@ def test_scores_by_hand(fabric: Fabric) -> None:
 def test_half_is_building(fabric: Fabric) -> None:
     # 0.5 lies between the levels 127 and 128.
     for level, iou in ((127, 0.0), (128, 1.0)):
-        score = validate(Painted(), TileSet([tile_of([level], [0], [1])], 3, 0.15, ()), fabric)
+        score = validate(Painted(), TileSet([tile_of([level], [0], [1])], 3, 0.15, ()), fabric, classes=CLASSES)
         assert score.iou == iou
 
 
 def test_the_threshold_takes_neither_all_nor_nothing(fabric: Fabric) -> None:
     useless = tile_of([0, 0, 0], [0, 0, 0], [1, 1, 0])
-    score = validate(Painted(), TileSet([useless], 3, 0.15, ()), fabric)
+    score = validate(Painted(), TileSet([useless], 3, 0.15, ()), fabric, classes=CLASSES)
     assert 0 < score.threshold < 1
     assert score.iou == score.best_iou == 0
 
@@ -75,7 +77,7 @@ def test_iou_of_every_level_against_a_plain_count() -> None:
 
 def test_tiles_of_several_sizes(fabric: Fabric) -> None:
     tiles = [tile_of([200], [0], [1]), tile_of([200, 0, 0], [0, 0, 0], [1, 0, 0]), tile_of([0], [0], [1])]
-    assert validate(Painted(), TileSet(tiles, 3, 0.15, ()), fabric).iou == pytest.approx(2 / 3)
+    assert validate(Painted(), TileSet(tiles, 3, 0.15, ()), fabric, classes=CLASSES).iou == pytest.approx(2 / 3)
 
 
 def test_the_generator_keeps_its_mode_and_weights(fabric: Fabric) -> None:
@@ -85,7 +87,7 @@ def test_the_generator_keeps_its_mode_and_weights(fabric: Fabric) -> None:
     tiles = TileSet([tile_of([9, 8], [0, 0], [1, 0])], 3, 0.15, ())
     for training in (True, False):
         network.train(training)
-        validate(network, tiles, fabric)
+        validate(network, tiles, fabric, classes=CLASSES)
         assert network.training is training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -94,8 +96,8 @@ def test_probabilities_do_not_depend_on_their_batch(dataset: Path, fabric: Fabri
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.BatchNorm2d(2))
     tiles = read_tiles([(dataset, 1.0)], "val").tiles[:2]
-    both = to_batch(np.stack([tile.image for tile in tiles]), np.stack([tile.label for tile in tiles]))
-    alone = to_batch(tiles[0].image[None], tiles[0].label[None])
+    both = to_batch(np.stack([tile.image for tile in tiles]), np.stack([tile.label for tile in tiles]), CLASSES)
+    alone = to_batch(tiles[0].image[None], tiles[0].label[None], CLASSES)
     together = predict_probabilities(network, both, fabric)[:1]
     assert torch.allclose(predict_probabilities(network, alone, fabric), together, atol=1e-6)
 
@@ -104,7 +106,7 @@ def test_output_that_is_not_finite(fabric: Fabric) -> None:
     network = nn.Conv2d(3, 2, 1)
     nn.init.constant_(network.weight, float("nan"))
     with pytest.raises(ModelError, match="output is not finite; train again with a lower"):
-        validate(network, TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), fabric)
+        validate(network, TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), fabric, classes=CLASSES)
 
 
 def test_it_can_be_cancelled(fabric: Fabric) -> None:
@@ -116,4 +118,4 @@ def test_it_can_be_cancelled(fabric: Fabric) -> None:
         def warn(self, text: str) -> None: ...
 
     with pytest.raises(Cancelled):
-        validate(Painted(), TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), fabric, progress=Stop())
+        validate(Painted(), TileSet([tile_of([9], [0], [1])], 3, 0.15, ()), fabric, classes=CLASSES, progress=Stop())

@@ -1,4 +1,4 @@
-"""Batch normalisation over the batches of all processes."""
+"""Normalisation whose result does not depend on the window, and batch normalisation over several processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,39 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-__all__ = ["SharedBatchNorm", "share_batch_norm"]
+__all__ = ["ChannelNorm", "SharedBatchNorm", "make_norm", "share_batch_norm"]
+
+
+class ChannelNorm(nn.Module):
+    """Normalises the channels of each pixel by their own mean and variance: layer normalisation at every pixel.
+
+    Parameters
+    ----------
+    channels : int
+
+    References
+    ----------
+    Ba, Kiros, Hinton: Layer Normalization (2016), arXiv:1607.06450; over pixels as in ConvNeXt, arXiv:2201.03545.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normalised input, of shape (N, C, H, W)."""
+        wide = x.float()
+        centred = wide - wide.mean(dim=1, keepdim=True)
+        normal = centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-5)
+        return (normal * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def make_norm(name: str, channels: int) -> nn.Module:
+    """Return the normalisation ``batch``, ``channel`` or ``none`` for a number of channels."""
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    return ChannelNorm(channels) if name == "channel" else nn.Identity()
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from geofootprint.learning.networks.norm import make_norm
 from geofootprint.learning.networks.padding import pad_to_multiple
 
 __all__ = ["UNet", "UNet256"]
@@ -17,8 +18,7 @@ __all__ = ["UNet", "UNet256"]
 class UNet(nn.Module):
     """A light U-Net: two 3 x 3 convolutions a level, batch normalisation, bilinear upsampling.
 
-    Bilinear upsampling and not transposed convolutions, whose checkerboards end in the outlines. Batch
-    normalisation has fixed statistics at inference, so that a prediction does not depend on its window.
+    Batch normalisation has fixed statistics at inference, so that a prediction does not depend on its window.
 
     Parameters
     ----------
@@ -31,13 +31,27 @@ class UNet(nn.Module):
     stride : int
         Pixels to a step of the first level. With 2 the network works at half the resolution, for a quarter of the
         time, and its logits are interpolated: less than the noise of hand-drawn outlines at 0.15 m.
+    norm : {"batch", "channel", "none"}
+        What comes after each convolution; ``channel`` normalises the channels of each pixel.
+    upsampling : {"bilinear", "transposed"}
+        Transposed convolutions leave checkerboards, which end in the outlines.
 
     References
     ----------
     Ronneberger, Fischer, Brox: U-Net (2015), arXiv:1505.04597.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, width: int = 32, levels: int = 6, stride: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int = 32,
+        levels: int = 6,
+        stride: int = 1,
+        norm: str = "batch",
+        upsampling: str = "bilinear",
+    ) -> None:
         super().__init__()
         widths = [min(width * 2**level, width * 8) for level in range(levels)]
         self.stride = stride
@@ -45,10 +59,13 @@ class UNet(nn.Module):
         self.stem = nn.Identity() if stride == 1 else nn.PixelUnshuffle(stride)
         in_channels *= stride**2
         self.encoder = nn.ModuleList(
-            _double_convolution(before, after) for before, after in zip([in_channels, *widths], widths, strict=False)
+            _double_convolution(before, after, norm)
+            for before, after in zip([in_channels, *widths], widths, strict=False)
         )
+        inner = list(reversed(range(levels - 1)))
+        self.up = nn.ModuleList(_double_size(widths[level + 1], upsampling) for level in inner)
         self.decoder = nn.ModuleList(
-            _double_convolution(widths[level + 1] + widths[level], widths[level]) for level in reversed(range(levels - 1))
+            _double_convolution(widths[level + 1] + widths[level], widths[level], norm) for level in inner
         )
         self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
 
@@ -61,24 +78,29 @@ class UNet(nn.Module):
             x = block(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
         skips.pop()
-        for block in self.decoder:
-            up = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = block(torch.cat([up, skips.pop()], dim=1))
+        for double, block in zip(self.up, self.decoder, strict=True):
+            x = block(torch.cat([double(x), skips.pop()], dim=1))
         logits: torch.Tensor = self.head(x)
         if self.stride > 1:
             logits = F.interpolate(logits, scale_factor=float(self.stride), mode="bilinear", align_corners=False)
         return logits[..., :height, :width]
 
 
-def _double_convolution(before: int, after: int) -> nn.Sequential:
+def _double_convolution(before: int, after: int, norm: str) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (before, after):
         layers += [
-            nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(after),
+            nn.Conv2d(channels, after, kernel_size=3, padding=1, bias=norm == "none"),
+            make_norm(norm, after),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
+
+
+def _double_size(channels: int, upsampling: str) -> nn.Module:
+    if upsampling == "transposed":
+        return nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
+    return nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class UNet256(nn.Module):
