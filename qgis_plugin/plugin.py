@@ -22,6 +22,7 @@ class GeofootprintPlugin:
         self._iface = iface
         self._provider: GeofootprintProvider | None = None
         self._options: Any = None
+        self._guide: Any = None
 
     def initProcessing(self) -> None:
         """Register the algorithms."""
@@ -32,16 +33,21 @@ class GeofootprintPlugin:
     def initGui(self) -> None:
         """Register what only the Desktop has."""
         from .gui.options import OptionsFactory
+        from .gui.setup_guide import SetupGuide
 
         self.initProcessing()
         self._options = OptionsFactory()
         self._iface.registerOptionsWidgetFactory(self._options)
+        self._guide = SetupGuide(self._iface)
 
     def unload(self) -> None:
         """Take everything away again."""
         if self._provider is not None:
             QgsApplication.processingRegistry().removeProvider(self._provider)
             self._provider = None
+        if self._guide is not None:
+            self._guide.end()
+            self._guide = None
         if self._options is not None:
             self._iface.unregisterOptionsWidgetFactory(self._options)
             self._options = None

@@ -16,12 +16,12 @@ from .engine import PRIVATE_FOLDER, Engine, python_in, read_answer
 from .runner import EngineError, Listener, clean_environment
 from .setup_failure import explain_pip
 from .setup_folder import locked, not_writable, recover, refuse_foreign, remove_tree, replacing, unpacking
-from .setup_marker import Marker, write_marker
+from .setup_marker import Marker, is_ours, write_marker
 from .setup_pip import PYPI, fetch_pip
 from .setup_process import Outcome, module_command, run_program
 from .setup_python import Interpreter, choose_interpreter, find_interpreters, interpreter_at, this_platform
 
-NEEDED = 1_000_000_000
+NEEDED = 1_500_000_000
 """Bytes of disk that an installation takes while it is made, packages and unpacked files together."""
 
 PACKAGES = 32
@@ -96,6 +96,21 @@ class Plan:
 def default_folder() -> Path:
     """Return where the engine is looked for when nothing is set."""
     return Path.home() / PRIVATE_FOLDER
+
+
+def managed_folder(setting: str) -> Path:
+    """Return the folder that is repaired, updated or removed: what the setting names if it is ours, or the private one.
+
+    Parameters
+    ----------
+    setting : str
+        As of `engine.find_engine`: an interpreter, or the folder of an environment.
+    """
+    path = Path(setting.strip()).expanduser() if setting.strip() else default_folder()
+    for folder in (path, *path.parents[:2]):
+        if is_ours(folder):
+            return folder
+    return default_folder()
 
 
 def set_up(
@@ -202,7 +217,7 @@ def _disk_is_full(folder: Path) -> EngineError:
 
 
 def _needed() -> str:
-    return f"{NEEDED / 1e9:.0f} GB"
+    return f"{NEEDED / 1e9:.1f} GB"
 
 
 def _make(plan: Plan, wheels: Path | None, listener: Listener) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import zipfile
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 MAIN = """\
 import json, sys
@@ -66,6 +67,13 @@ def make_index(folder, wheels):
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
+
+
+class Proxy(_Quiet):
+    """Answers for every host from the folder, as a proxy that has everything at hand."""
+
+    def translate_path(self, path):
+        return super().translate_path(urlsplit(path).path)
 
 
 class _Stalling(_Quiet):
