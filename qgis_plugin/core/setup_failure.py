@@ -39,6 +39,11 @@ CAUSES: tuple[tuple[str, str], ...] = (
         "or install from a bundle file.",
     ),
     (
+        r"is not a trusted or secure host",
+        "{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting "
+        "'trusted-host', and press Set up again.",
+    ),
+    (
         r"do not match the hashes|THESE PACKAGES DO NOT MATCH|has an invalid wheel|BadZipFile|is invalid\.",
         "A package arrived damaged from {index}; press Set up again.",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 from qgis.core import QgsSettings
 from qgis.gui import QgsCollapsibleGroupBox, QgsFileWidget
 from qgis.PyQt.QtCore import Qt, pyqtSignal
-from qgis.PyQt.QtGui import QCloseEvent, QFontDatabase, QIcon
+from qgis.PyQt.QtGui import QFontDatabase, QIcon
 from qgis.PyQt.QtWidgets import (
     QComboBox,
     QDialog,
@@ -91,7 +91,7 @@ class SetupDialog(QDialog):
         self.start_button.setDefault(True)
         self.start_button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.cancel)
-        self.close_button.clicked.connect(self.close)
+        self.close_button.clicked.connect(self.reject)
         column = QVBoxLayout(self)
         for widget in (explanation, self.sources, self.advanced, self.stage, self.bar, self.log, self.answer):
             column.addWidget(widget)
@@ -150,6 +150,8 @@ class SetupDialog(QDialog):
         self.bar.setValue(max(self.bar.value(), round(1000 * part)))
 
     def _succeed(self, answer: dict[str, Any]) -> None:
+        if self._worker is None:  # it was done just before the window was closed
+            return
         folder, _ = self.advanced.choice()
         chosen = self._existing or ("" if folder == default_folder() else str(folder))
         QgsSettings().setValue(SETTING, chosen)
@@ -166,6 +168,8 @@ class SetupDialog(QDialog):
         self.changed.emit()
 
     def _fail(self, error: EngineError) -> None:
+        if self._worker is None:
+            return
         self._end()
         if isinstance(error, EngineCancelled):
             self.answer.say(Answer.NOTE, tr("Cancelled; everything is as it was before."))
@@ -187,17 +191,12 @@ class SetupDialog(QDialog):
         if running:
             self.log.show()
 
-    def closeEvent(self, event: QCloseEvent) -> None:
-        """Close, after a question if something is going on."""
+    def reject(self) -> None:
+        """Close, after a question if something is going on; Qt calls this on Escape and on closing too."""
         if self.is_running and not self._may_stop():
-            event.ignore()
             return
         self.stop()
-        super().closeEvent(event)
-
-    def reject(self) -> None:
-        """Do on Escape what closing does."""
-        self.close()
+        super().reject()
 
     def _may_stop(self) -> bool:
         answer = QMessageBox.question(
@@ -207,11 +206,10 @@ class SetupDialog(QDialog):
 
     def stop(self) -> None:
         """End what is going on and wait for it; nothing more is said of it."""
-        if self._worker is not None:
-            self._worker.blockSignals(True)
-            self._worker.finish()
-            self._worker.blockSignals(False)
+        worker = self._worker
+        if worker is not None:
             self._end()
+            worker.finish()
 
 
 def _search(listener: Listener) -> Any:

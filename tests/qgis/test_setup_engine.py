@@ -160,7 +160,7 @@ def test_from_an_index_with_a_pip_that_is_fetched(index, folder, bare_python):
 
 def test_a_proxy_is_asked_for_pip_and_by_pip(index, folder, bare_python):
     with serving(index, Proxy) as address:
-        source = Source(index="http://index.invalid", proxy=address)
+        source = Source(index="http://127.0.0.2:1", proxy=address)  # pip trusts no other address without TLS
         assert start(source, folder)["geofootprint"] == "0.1.0"
 
 
