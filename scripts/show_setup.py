@@ -126,7 +126,8 @@ def start_desktop(bundle: Path, folder: Path) -> int:
             "PATH": SYSTEM_PATH, "HOME": name, "XDG_RUNTIME_DIR": name, "QGIS_PLUGINPATH": str(plugins), "LANG": "C.UTF-8",
             "SETUP_BUNDLE": str(bundle.resolve()), "SETUP_PICTURES": str(folder.resolve()),
         }  # fmt: skip
-        qgis = ["qgis.bin", "--nologo", "--noversioncheck", "--profiles-path", name, "--profile", "default", "--code", os.path.abspath(__file__)]
+        qgis = ["qgis.bin", "--nologo", "--noversioncheck", "--profiles-path", name, "--profile", "default"]
+        qgis += ["--code", os.path.abspath(__file__)]
         command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", *qgis]
         return subprocess.run(command, env=environment, check=False, timeout=2 * PATIENCE).returncode
 

@@ -121,18 +121,20 @@ class OptionsPage(QgsOptionsPageWidget):
         self.state.setText("\n".join(self._facts(folder)))
 
     def _facts(self, folder: Path) -> Iterator[str]:
+        marker = read_marker(folder)
         try:
             engine = find_engine(self.python.filePath())
         except EngineError as error:
-            yield sentence(error)
+            is_first = marker is None and not self.python.filePath().strip() and not os.environ.get(VARIABLE)
+            yield tr("No engine is set up yet: press Set up.") if is_first else sentence(error)
             return
         yield tr("Python: {python}").format(python=engine.python)
-        yield tr("Found by: {origin}").format(origin=tr(engine.origin))
-        marker = read_marker(folder)
         if marker is not None and Path(engine.python).is_relative_to(folder):
             yield tr("Set up: geofootprint {version} from {source}, with Python {number} ({python})").format(
                 version=marker.version, source=tr(marker.source), number=marker.python_version, python=marker.python
             )
+        else:
+            yield tr("Found by: {origin}").format(origin=tr(engine.origin))
         if os.environ.get(VARIABLE):
             yield tr("The environment variable {variable} is set and goes before everything here.").format(
                 variable=VARIABLE

@@ -119,6 +119,7 @@ class SetupDialog(QDialog):
     def start(self) -> None:
         """Begin what is chosen."""
         self.log.clear()
+        self.log.hide()
         self.answer.clear()
         self.bar.setValue(0)
         self._existing = self.sources.existing()
@@ -129,7 +130,7 @@ class SetupDialog(QDialog):
             work = partial(_set_up, self.sources.source(self.advanced.proxy.text().strip()), self.advanced.choice())
         self._worker = Worker(work)
         self._worker.moved.connect(self._move)
-        self._worker.said.connect(self.log.appendPlainText)
+        self._worker.said.connect(self._show_line)
         self._worker.succeeded.connect(self._succeed)
         self._worker.failed.connect(self._fail)
         self.destroyed.connect(self._worker.stop)
@@ -149,6 +150,19 @@ class SetupDialog(QDialog):
             self.stage.setText(f"{tr(stage)} ...")
         self.bar.setValue(max(self.bar.value(), round(1000 * part)))
 
+    def _show_line(self, line: str) -> None:
+        self.log.appendPlainText(line)
+        if self.log.isHidden():
+            self.log.show()
+            self._fit()
+
+    def _fit(self) -> None:
+        """Grow to what the layout needs: Qt does not ask how high wrapped text is."""
+        self.layout().activate()
+        needed = max(self.layout().totalHeightForWidth(self.width()), self.layout().totalSizeHint().height())
+        if needed > self.height():
+            self.resize(self.width(), needed)
+
     def _succeed(self, answer: dict[str, Any]) -> None:
         if self._worker is None:  # it was done just before the window was closed
             return
@@ -165,6 +179,8 @@ class SetupDialog(QDialog):
                 model=(answer.get("model") or {}).get("name"),
             ),
         )
+        self._fit()
+        self.close_button.setDefault(True)
         self.changed.emit()
 
     def _fail(self, error: EngineError) -> None:
@@ -175,6 +191,7 @@ class SetupDialog(QDialog):
             self.answer.say(Answer.NOTE, tr("Cancelled; everything is as it was before."))
         else:
             self.answer.say(Answer.BAD, sentence(error))
+        self._fit()
 
     def _end(self) -> None:
         self._worker = None
@@ -188,8 +205,7 @@ class SetupDialog(QDialog):
         self.close_button.setVisible(not running)
         for widget in (self.stage, self.bar):
             widget.setVisible(running)
-        if running:
-            self.log.show()
+        self._fit()
 
     def reject(self) -> None:
         """Close, after a question if something is going on; Qt calls this on Escape and on closing too."""
@@ -340,7 +356,7 @@ class _Log(QPlainTextEdit):
         super().__init__()
         self.setReadOnly(True)
         self.setMaximumBlockCount(5000)
-        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.setMinimumHeight(150)
         self.hide()

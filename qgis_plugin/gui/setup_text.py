@@ -26,7 +26,7 @@ def sentence(error: EngineError) -> str:
 class Answer(QWidget):
     """A sentence with QGIS's sign for good or bad before it; hidden while there is none."""
 
-    GOOD, BAD, NOTE = "/mIconSuccess.svg", "/mIconCritical.svg", "/mIconInfo.svg"
+    GOOD, BAD, NOTE = "/mIconSuccess.svg", "/mIconWarning.svg", "/mIconInfo.svg"
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

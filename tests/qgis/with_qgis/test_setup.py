@@ -105,7 +105,7 @@ def take_index(dialog, address):
 def test_set_up_check_and_remove(page, dialog, bundle, home, qtbot, monkeypatch):
     from geofootprint_qgis.algorithms.base import current_engine
 
-    assert "none is set up yet" in page.state.text()
+    assert page.state.text() == "No engine is set up yet: press Set up."
     assert (page.setup_button.text(), page.remove_button.isEnabled()) == ("Set up...", False)
     moves, stages = [], []
     dialog.bar.valueChanged.connect(moves.append)
