@@ -8,7 +8,7 @@ from typing import Any
 
 from qgis.core import QgsSettings
 from qgis.gui import QgsCollapsibleGroupBox, QgsFileWidget
-from qgis.PyQt.QtCore import Qt, pyqtSignal
+from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
 from qgis.PyQt.QtGui import QFontDatabase, QIcon
 from qgis.PyQt.QtWidgets import (
     QComboBox,
@@ -89,6 +89,7 @@ class SetupDialog(QDialog):
         )
         self.close_button: QPushButton = self.buttons.addButton(tr("Close"), QDialogButtonBox.ButtonRole.RejectRole)
         self.start_button.setDefault(True)
+        self.advanced.collapsedStateChanged.connect(lambda _: QTimer.singleShot(0, self._fit))
         self.start_button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.cancel)
         self.close_button.clicked.connect(self.reject)
