@@ -40,8 +40,8 @@ NOT_FOUND = "ERROR: No matching distribution found for geofootprint==0.1.0"
             "PyPI has no geofootprint 0.1.0 for Python 3.11",
         ),
         (
-            ["ERROR: Could not find a version that satisfies the requirement openvino>=2024.4 (from geofootprint) (from versions: "
-             "none)", "ERROR: No matching distribution found for openvino>=2024.4"],
+            ["ERROR: Could not find a version that satisfies the requirement openvino>=2024.4 (from geofootprint) (from "
+             "versions: none)", "ERROR: No matching distribution found for openvino>=2024.4"],
             "Not all that geofootprint needs is there for Python 3.11 on this computer (No matching distribution found for openv",
         ),
         (
