@@ -73,7 +73,7 @@ def fetch_pip(index: str, proxy: str, folder: Path, listener: Listener) -> Path:
         raise EngineError(
             "pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and "
             "press Set up again, or install from a bundle file.",
-            page=page,
+            page=re.sub(r"//[^/@]*@", "//", page),  # without a password
             why=getattr(error, "reason", None) or error,
         ) from error
     if hashlib.sha256(content).hexdigest() != expected:
