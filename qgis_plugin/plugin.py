@@ -26,6 +26,7 @@ class GeofootprintPlugin:
         self._options: Any = None
         self._actions: Any = None
         self._translator = install_translator()
+        self._guide: Any = None
 
     def initProcessing(self) -> None:
         """Register the algorithms."""
@@ -37,11 +38,13 @@ class GeofootprintPlugin:
         """Register what only the Desktop has."""
         from .gui.actions import Actions
         from .gui.options import OptionsFactory
+        from .gui.setup_guide import SetupGuide
 
         self.initProcessing()
         self._options = OptionsFactory()
         self._iface.registerOptionsWidgetFactory(self._options)
-        self._actions = Actions(self._iface)
+        self._guide = SetupGuide(self._iface)
+        self._actions = Actions(self._iface, self._guide.open)
 
     def unload(self) -> None:
         """Take everything away again."""
@@ -51,6 +54,9 @@ class GeofootprintPlugin:
         if self._provider is not None:
             QgsApplication.processingRegistry().removeProvider(self._provider)
             self._provider = None
+        if self._guide is not None:
+            self._guide.end()
+            self._guide = None
         if self._options is not None:
             self._iface.unregisterOptionsWidgetFactory(self._options)
             self._options = None

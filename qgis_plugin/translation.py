@@ -22,16 +22,10 @@ def tr(text: str) -> str:
     return QCoreApplication.translate(CONTEXT, text)
 
 
-def marked(text: str) -> str:
-    """Return a text as it is, and mark it for the script that collects those to translate; `tr` shows it later."""
-    return text
-
-
 def said(error: EngineError) -> str:
-    """Return what an error says, translated where it is the plugin's own sentence and not the engine's."""
-    sentence = error.args[0] if error.args else ""
-    template = getattr(sentence, "template", None)
-    return str(sentence) if template is None else tr(template).format(**sentence.fields)
+    """Return what an error says in the language of QGIS; a sentence of the engine's own stays as it is."""
+    translated = tr(error.template)
+    return translated.format(**error.values) if error.values else translated
 
 
 def install_translator(locale: str | None = None) -> QTranslator | None:

@@ -3,7 +3,7 @@
     python scripts/translate_plugin.py            writes qgis_plugin/i18n/geofootprint_de.ts
     python scripts/translate_plugin.py --check    only says which texts have no translation
 
-A text is the argument of `tr`, `marked` or `Sentence` in the plugin's code. Qt's own pylupdate5 takes the name of the class
+A text is the argument of `tr`, `marked` or an error in the plugin's code. Qt's own pylupdate5 takes the name of the class
 for the context and does not follow texts that are constants of it, and these are most of ours.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 PLUGIN = Path(__file__).resolve().parents[1] / "qgis_plugin"
 CONTEXT = "Geofootprint"
 LANGUAGES = ("de",)
-MARKERS = {"tr", "marked", "Sentence"}
+MARKERS = {"tr", "marked", "EngineError", "EngineCancelled", "NotSetUp"}
 
 
 def ts_path(language: str) -> Path:

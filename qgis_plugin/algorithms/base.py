@@ -34,8 +34,9 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from ..core.engine import SETTING, Engine, find_engine
-from ..core.runner import PATIENCE, EngineCancelled, EngineError, Sentence, run_command
-from ..translation import marked, said, tr
+from ..core.runner import PATIENCE, EngineCancelled, EngineError, run_command
+from ..core.texts import marked
+from ..translation import said, tr
 from .messages import Messages
 from .rasters import Raster, draw_service, no_area, raster_of
 from .vectors import extent_of, is_plain, polygons_path
@@ -121,7 +122,7 @@ class Job:
         command = current_engine().command("info", *choice)
         model = run_command(command, Messages(self.feedback), cwd=self.folder)["model"]
         if model is None:
-            raise EngineError(Sentence("The engine has no default model; install geofootprint again."))
+            raise EngineError("The engine has no default model; install geofootprint again.")
         return float(model["gsd"])
 
 
@@ -239,12 +240,10 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """
         if not raster.path:
             raise EngineError(
-                Sentence(
                     "The layer {layer} comes from a service, not from a raster file; export it to a GeoTIFF "
                     "(Layer > Save As) and take that.",
                     layer=raster.name,
                 )
-            )
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -365,7 +364,7 @@ class ImageAlgorithm(EngineAlgorithm):
 
     def check_raster(self, name: str, raster: Raster, parameters: Mapping[str, Any]) -> None:
         if not raster.path and not (parameters.get("EXTENT") or parameters.get("AOI")):
-            raise EngineError(no_area(raster.name))
+            raise no_area(raster.name)
 
     def image_arguments(self, job: Job) -> list[str]:
         """Return the image, drawn by QGIS if it is a service, and the bounds asked for."""
@@ -374,9 +373,7 @@ class ImageAlgorithm(EngineAlgorithm):
         if job.has("EXTENT"):
             extent = self.parameterAsExtent(job.parameters, "EXTENT", job.context, raster.crs)
             if not extent.intersects(raster.extent):
-                raise EngineError(
-                    Sentence("The extent lies outside the layer {layer}; choose one on it.", layer=raster.name)
-                )
+                raise EngineError("The extent lies outside the layer {layer}; choose one on it.", layer=raster.name)
         path = self.image_path(job, self.IMAGE) if raster.path else self._drawn(job, raster, extent)
         if extent is None:
             return [path]

@@ -16,7 +16,8 @@ from qgis.core import (
     QgsProcessingParameterFolderDestination,
 )
 
-from ..translation import marked, tr
+from ..core.texts import marked
+from ..translation import tr
 from . import parameters as p
 from .base import EngineAlgorithm, Job
 from .vectors import polygons_path

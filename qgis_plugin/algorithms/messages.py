@@ -9,7 +9,8 @@ from qgis.core import QgsProcessingFeedback
 from qgis.PyQt.QtCore import QCoreApplication, QThread
 
 from ..core.runner import Listener
-from ..translation import marked, tr
+from ..core.texts import marked
+from ..translation import tr
 
 STAGES = {
     "predict": marked("Looking at the image"),

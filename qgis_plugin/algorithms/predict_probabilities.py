@@ -8,7 +8,8 @@ from typing import Any
 
 from qgis.core import QgsProcessingParameterDefinition, QgsProcessingParameterRasterDestination
 
-from ..translation import marked, tr
+from ..core.texts import marked
+from ..translation import tr
 from . import parameters as p
 from .base import ImageAlgorithm, Job
 

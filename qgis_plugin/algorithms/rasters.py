@@ -27,7 +27,7 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from ..core.runner import EngineCancelled, EngineError, Sentence
+from ..core.runner import EngineCancelled, EngineError
 from ..translation import tr
 
 MOST_PIXELS = 100_000_000
@@ -88,12 +88,10 @@ class Raster:
             return path
         if "?" in path:
             raise EngineError(
-                Sentence(
                     "The layer {layer} cannot be given another CRS or other bands, since the name of its file has a "
                     "question mark; export it to a GeoTIFF and take that.",
                     layer=self.name,
                 )
-            )
         return f"vrt://{path}?{'&'.join(options)}"
 
 
@@ -111,23 +109,17 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
     """
     if layer is None or not layer.isValid():
         raise EngineError(
-            Sentence(
                 "The layer {layer} cannot be read; its file was moved, or is no image.",
                 layer="?" if layer is None else layer.name(),
             )
-        )
     name, provider = layer.name(), layer.dataProvider()
     if not layer.crs().isValid():
-        raise EngineError(
-            Sentence("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
-        )
+        raise EngineError("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
     if layer.providerType() != "gdal":
         return Raster(name, layer.crs(), layer.extent(), "", provider=provider.clone())
     path = _path_of(layer)
     if os.path.isabs(path) and not path.startswith("/vsi") and not os.path.exists(path):
-        raise EngineError(
-            Sentence("The file of the layer {layer} is no longer there: {path}", layer=name, path=path)
-        )
+        raise EngineError("The file of the layer {layer} is no longer there: {path}", layer=name, path=path)
     alphas = tuple(
         band
         for band in range(1, provider.bandCount() + 1)
@@ -174,7 +166,7 @@ def draw_service(
         If the user pressed Cancel.
     """
     if area is None:
-        raise EngineError(no_area(raster.name))
+        raise no_area(raster.name)
     across, down = _pixel_sides(raster.crs, area.center(), gsd, transforms)
     wide, high = across / gsd * MARGIN, down / gsd * MARGIN
     ground = QgsRectangle(
@@ -185,14 +177,14 @@ def draw_service(
     path = os.path.join(folder, re.sub(r"[^\w .-]", "_", raster.name) + ".tif")
     _write(raster, path, (width, height), ground, transforms, feedback)
     if feedback.isCanceled():
-        raise EngineCancelled(Sentence("Cancelled; nothing was written."))
+        raise EngineCancelled("Cancelled; nothing was written.")
     _require_image(path, raster.name)
     return path
 
 
-def no_area(name: str) -> Sentence:
-    """Say that a service needs an area."""
-    return Sentence(
+def no_area(name: str) -> EngineError:
+    """Return the error that a service needs an area."""
+    return EngineError(
         "The layer {layer} is a map service without end; choose an extent, or polygons as area of interest.", layer=name
     )
 
@@ -213,7 +205,6 @@ def _pixel_sides(
 def _tell_size(name: str, width: int, height: int, gsd: float, feedback: QgsProcessingFeedback) -> None:
     if width * height > MOST_PIXELS:
         raise EngineError(
-            Sentence(
                 "The extent has {width} x {height} pixels of {gsd} m, too many to fetch from the service {layer}; choose "
                 "one of at most {side} m by {side} m.",
                 layer=name,
@@ -222,7 +213,6 @@ def _tell_size(name: str, width: int, height: int, gsd: float, feedback: QgsProc
                 gsd=round(gsd, 3),
                 side=int(MOST_PIXELS**0.5 * gsd / 100) * 100,
             )
-        )
     feedback.pushInfo(
         tr("QGIS draws {width} x {height} pixels of {gsd} m from the service {layer}: {megabytes} MB at most.").format(
             layer=name, width=width, height=height, gsd=round(gsd, 3), megabytes=max(1, round(width * height * 4 / 2**20))
@@ -252,12 +242,10 @@ def _write(
         return
     if code != QgsRasterFileWriter.WriterError.NoError:
         raise EngineError(
-            Sentence(
                 "The image of the service {layer} could not be written; is the disk of {path} full?",
                 layer=raster.name,
                 path=path,
             )
-        )
     for error in watch.errors():
         feedback.pushWarning(error)
 
@@ -269,6 +257,4 @@ def _require_image(path: str, name: str) -> None:
         return
     alpha = drawn.dataProvider().bandStatistics(4, QgsRasterBandStats.Stats.Max)
     if alpha.maximumValue == 0:
-        raise EngineError(
-            Sentence("The service {layer} gave no image for the extent; check its address and the extent.", layer=name)
-        )
+        raise EngineError("The service {layer} gave no image for the extent; check its address and the extent.", layer=name)

@@ -19,7 +19,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ..core.runner import EngineError, Sentence
+from ..core.runner import EngineError
 
 if TYPE_CHECKING:
     from .base import Job
@@ -52,7 +52,7 @@ def copy_footprints(job: Job, path: str, name: str) -> tuple[str, int]:
     algorithm = job.algorithm
     layer = QgsVectorLayer(path, "buildings", "ogr")
     if not layer.isValid():
-        raise EngineError(Sentence("QGIS cannot read what the engine wrote: {path}", path=path))
+        raise EngineError("QGIS cannot read what the engine wrote: {path}", path=path)
     target = _file_of(job.parameters.get(name))
     _require_room(target, os.path.getsize(path))
     is_new = not os.path.exists(target)
@@ -71,10 +71,9 @@ def copy_footprints(job: Job, path: str, name: str) -> tuple[str, int]:
     del sink  # closes the file
     if not written or _holds_too_few(destination, layer.featureCount(), job.context):
         _remove(destination)
-        sentence = Sentence(
+        raise EngineError(
             "The output {out} could not be written; is its disk full? {reason}", out=destination, reason=reason
         )
-        raise EngineError(sentence)
     set_style(destination, BUILDINGS, job.context)
     return destination, layer.featureCount()
 
@@ -91,8 +90,7 @@ def _require_room(target: str, size: int) -> None:
     folder = os.path.dirname(os.path.abspath(target))
     is_file = bool(os.path.splitext(target)[1]) and os.path.isdir(folder)
     if is_file and shutil.disk_usage(folder).free < size + SMALLEST:
-        raise EngineError(
-            Sentence("The disk of {out} is full; make room for {megabytes} MB.", out=target, megabytes=_megabytes(size))
+        raise EngineError("The disk of {out} is full; make room for {megabytes} MB.", out=target, megabytes=_megabytes(size)
         )
 
 

@@ -12,7 +12,8 @@ from qgis.core import (
     QgsProcessingParameterDefinition,
 )
 
-from ..translation import marked, tr
+from ..core.texts import marked
+from ..translation import tr
 from . import parameters as p
 from .base import ImageAlgorithm, Job
 from .results import RESULT, SHORT_PATIENCE, copy_footprints

@@ -15,7 +15,8 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ..translation import marked, tr
+from ..core.texts import marked
+from ..translation import tr
 from . import parameters as p
 from .base import EngineAlgorithm, Job
 

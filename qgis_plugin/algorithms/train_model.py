@@ -16,7 +16,8 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ..translation import marked, tr
+from ..core.texts import marked
+from ..translation import tr
 from . import parameters as p
 from .base import Job
 from .training import TrainingAlgorithm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..core.runner import EngineError, Sentence
+from ..core.runner import EngineError
 from .base import EngineAlgorithm, current_engine
 
 
@@ -21,9 +21,7 @@ class TrainingAlgorithm(EngineAlgorithm):
             self._can_train[python] = bool(current_engine().check().get("can_train"))
         if not self._can_train[python]:
             raise EngineError(
-                Sentence(
                     "The engine {python} has no PyTorch, which training needs; install it with "
                     '"{python}" -m pip install "geofootprint[train]".',
                     python=python,
                 )
-            )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qgis.core import QgsCoordinateTransform, QgsProcessingException, QgsProcessingUtils, QgsRectangle, QgsVectorLayer
 
-from ..core.runner import EngineError, Sentence
+from ..core.runner import EngineError
 
 if TYPE_CHECKING:
     from .base import Job
@@ -35,8 +35,7 @@ def polygons_path(job: Job, name: str) -> str:
     if source is None:
         raise QgsProcessingException(algorithm.invalidSourceError(job.parameters, name))
     if not source.sourceCrs().isValid():
-        raise EngineError(
-            Sentence("The layer {layer} has no CRS; set it (Layer > Set CRS).", layer=source.sourceName())
+        raise EngineError("The layer {layer} has no CRS; set it (Layer > Set CRS).", layer=source.sourceName()
         )
     formats = READABLE if name in job.plain else []
     path = algorithm.parameterAsCompatibleSourceLayerPath(

@@ -20,9 +20,11 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
 
-from ..algorithms.base import ICON
+from ..algorithms.base import ICON, current_engine
 from ..algorithms.results import BUILDINGS, STYLES
-from ..translation import tr
+from ..core.engine import NotSetUp
+from ..core.runner import EngineError
+from ..translation import said, tr
 
 SEGMENT = "geofootprint:segmentbuildings"
 DEMO = "geofootprint:makedemoscene"
@@ -34,12 +36,15 @@ class Actions:
     Parameters
     ----------
     iface : QgisInterface
+    set_up : callable
+        Opens the window that sets the engine up.
     """
 
-    def __init__(self, iface: Any) -> None:
+    def __init__(self, iface: Any, set_up: Callable[[], None]) -> None:
         self._iface = iface
+        self._set_up = set_up
         self._menu = "geofootprint"
-        self.segment = self._action(tr("Segment Buildings ..."), self.open_segment)
+        self.segment = self._action(tr("Segment Buildings..."), self.open_segment)
         self.segment.setToolTip(tr("Find the buildings of the active raster layer"))
         self.demo = self._action(tr("Try It With a Demo Scene"), self.try_it)
         self._demo: DemoRun | None = None
@@ -66,7 +71,7 @@ class Actions:
 
         layer = self._iface.activeLayer()
         chosen = {"INPUT": layer.id()} if isinstance(layer, QgsRasterLayer) else {}
-        if not self._can_run(SEGMENT):
+        if not self._has_engine():
             return None
         dialog = processing.createAlgorithmDialog(SEGMENT, chosen)
         dialog.show()
@@ -74,16 +79,20 @@ class Actions:
 
     def try_it(self) -> None:
         """Make the demo scene, find its buildings, and show both."""
-        if self._can_run(DEMO):
+        if self._has_engine():
             self._demo = DemoRun(self._iface)
 
-    def _can_run(self, name: str) -> bool:
-        """Tell why an algorithm cannot run, if it cannot."""
-        algorithm = QgsApplication.processingRegistry().algorithmById(name)
-        can, text = algorithm.canExecute()
-        if not can:
-            self._iface.messageBar().pushMessage("geofootprint", text, Qgis.MessageLevel.Warning, 0)
-        return bool(can)
+    def _has_engine(self) -> bool:
+        """Say whether there is an engine; if not, open its set-up where that helps, and say what is wrong otherwise."""
+        try:
+            current_engine()
+        except NotSetUp:
+            self._set_up()
+            return False
+        except EngineError as error:
+            self._iface.messageBar().pushMessage("geofootprint", said(error), Qgis.MessageLevel.Warning, 0)
+            return False
+        return True
 
 
 class DemoRun:

@@ -20,12 +20,12 @@
    <translation>Der Layer {layer} kommt von einem Dienst und nicht aus einer Rasterdatei; exportieren Sie ihn als GeoTIFF (Layer &gt; Speichern als) und wählen Sie dieses.</translation>
   </message>
   <message>
-   <source>Engine: {} ({})</source>
-   <translation>Engine: {} ({})</translation>
-  </message>
-  <message>
    <source>The extent lies outside the layer {layer}; choose one on it.</source>
    <translation>Die Ausdehnung liegt außerhalb des Layers {layer}; wählen Sie eine auf ihm.</translation>
+  </message>
+  <message>
+   <source>Engine: {} ({})</source>
+   <translation>Engine: {} ({})</translation>
   </message>
   <message>
    <source>Evaluate Footprints</source>
@@ -508,10 +508,6 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>Der Layer {layer} ist ein Kartendienst ohne Ende; wählen Sie eine Ausdehnung, oder Polygone als Interessensgebiet.</translation>
   </message>
   <message>
-   <source>Fetching the image ...</source>
-   <translation>Das Bild wird geholt ...</translation>
-  </message>
-  <message>
    <source>The layer {layer} cannot be read; its file was moved, or is no image.</source>
    <translation>Der Layer {layer} kann nicht gelesen werden; seine Datei wurde verschoben oder ist kein Bild.</translation>
   </message>
@@ -530,6 +526,10 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
   <message>
    <source>The extent has {width} x {height} pixels of {gsd} m, too many to fetch from the service {layer}; choose one of at most {side} m by {side} m.</source>
    <translation>Die Ausdehnung hat {width} x {height} Pixel von {gsd} m, zu viele, um sie vom Dienst {layer} zu holen; wählen Sie eine von höchstens {side} m mal {side} m.</translation>
+  </message>
+  <message>
+   <source>Fetching the image ...</source>
+   <translation>Das Bild wird geholt ...</translation>
   </message>
   <message>
    <source>The image of the service {layer} could not be written; is the disk of {path} full?</source>
@@ -572,12 +572,12 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>Toleranz (m)</translation>
   </message>
   <message>
-   <source>The output {out} could not be written; is its disk full? {reason}</source>
-   <translation>Die Ausgabe {out} konnte nicht geschrieben werden; ist ihr Datenträger voll? {reason}</translation>
-  </message>
-  <message>
    <source>QGIS cannot read what the engine wrote: {path}</source>
    <translation>QGIS kann nicht lesen, was die Engine geschrieben hat: {path}</translation>
+  </message>
+  <message>
+   <source>The output {out} could not be written; is its disk full? {reason}</source>
+   <translation>Die Ausgabe {out} konnte nicht geschrieben werden; ist ihr Datenträger voll? {reason}</translation>
   </message>
   <message>
    <source>The disk of {out} is full; make room for {megabytes} MB.</source>
@@ -880,16 +880,92 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Der Layer {layer} hat kein KBS; setzen Sie es (Layer &gt; KBS des Layers setzen).</translation>
   </message>
   <message>
-   <source>{python} has no geofootprint; install it with "{python}" -m pip install geofootprint.</source>
-   <translation>{python} hat kein geofootprint; installieren Sie es mit "{python}" -m pip install geofootprint.</translation>
+   <source>Checking the bundle</source>
+   <translation>Das Paket wird geprüft</translation>
   </message>
   <message>
-   <source>The engine speaks version {number} of the protocol and this plugin version {own}; update the older of the two.</source>
-   <translation>Die Engine spricht Version {number} des Protokolls und dieses Plugin Version {own}; aktualisieren Sie das ältere von beiden.</translation>
+   <source>{path} is damaged or is no bundle; download or copy it again.</source>
+   <translation>{path} ist beschädigt oder kein Paket; laden oder kopieren Sie die Datei noch einmal.</translation>
+  </message>
+  <message>
+   <source>{path} is of a later kind than this plugin reads; update the plugin.</source>
+   <translation>{path} ist von neuerer Art, als dieses Plugin lesen kann; aktualisieren Sie das Plugin.</translation>
+  </message>
+  <message>
+   <source>{path} holds geofootprint {have}, and this plugin needs {wanted}; choose the bundle of that version.</source>
+   <translation>{path} enthält geofootprint {have}, und dieses Plugin braucht {wanted}; wählen Sie das Paket dieser Version.</translation>
+  </message>
+  <message>
+   <source>{path} is made for {have}, and this computer is {wanted}; choose the bundle made for that.</source>
+   <translation>{path} ist für {have} gemacht, und dieser Computer ist {wanted}; wählen Sie das Paket dafür.</translation>
+  </message>
+  <message>
+   <source>No bundle is at {path}; choose the file again.</source>
+   <translation>Bei {path} ist kein Paket; wählen Sie die Datei noch einmal.</translation>
+  </message>
+  <message>
+   <source>{path} cannot be read: {why}.</source>
+   <translation>{path} lässt sich nicht lesen: {why}.</translation>
+  </message>
+  <message>
+   <source>Cancelled.</source>
+   <translation>Abgebrochen.</translation>
+  </message>
+  <message>
+   <source>the environment variable GEOFOOTPRINT_PYTHON</source>
+   <translation>die Umgebungsvariable GEOFOOTPRINT_PYTHON</translation>
+  </message>
+  <message>
+   <source>Settings &gt; Options &gt; geofootprint</source>
+   <translation>Einstellungen &gt; Optionen &gt; geofootprint</translation>
+  </message>
+  <message>
+   <source>geofootprint needs an engine, and none is set up yet: press Set up in Settings &gt; Options &gt; geofootprint. A Python that has geofootprint can be chosen there too, or be named in the environment variable {variable}.</source>
+   <translation>geofootprint braucht eine Engine, und noch ist keine eingerichtet: Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten. Dort lässt sich auch ein Python wählen, das geofootprint hat; ebenso kann es die Umgebungsvariable {variable} nennen.</translation>
+  </message>
+  <message>
+   <source>{python} does not answer as geofootprint does; press Repair in Settings &gt; Options &gt; geofootprint. Its last words: {words}</source>
+   <translation>{python} antwortet nicht wie geofootprint; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren. Die letzten Worte: {words}</translation>
+  </message>
+  <message>
+   <source>The set-up of the engine in {folder} did not come to its end; press Set up in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Das Einrichten der Engine in {folder} kam nicht zu Ende; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>The engine in {folder} has lost its Python, {python}; press Repair in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Der Engine in {folder} fehlt ihr Python {python}; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren.</translation>
+  </message>
+  <message>
+   <source>No Python is at {python}, where the environment variable {variable} says that it is; correct it and start QGIS again.</source>
+   <translation>Bei {python} ist kein Python, obwohl die Umgebungsvariable {variable} es dort nennt; berichtigen Sie sie und starten Sie QGIS neu.</translation>
+  </message>
+  <message>
+   <source>No Python is at {python}, where Settings &gt; Options &gt; geofootprint says that it is; correct it, or press Set up there.</source>
+   <translation>Bei {python} ist kein Python, obwohl es unter Einstellungen &gt; Optionen &gt; geofootprint so steht; berichtigen Sie es, oder drücken Sie dort auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{python} gave no answer for {seconds} seconds; press Check again, or Repair.</source>
+   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; drücken Sie noch einmal auf Prüfen, oder auf Reparieren.</translation>
+  </message>
+  <message>
+   <source>{program} cannot be started: {why}.</source>
+   <translation>{program} lässt sich nicht starten: {why}.</translation>
+  </message>
+  <message>
+   <source>{python} has no geofootprint; press Repair in Settings &gt; Options &gt; geofootprint, or install it with "{python}" -m pip install geofootprint.</source>
+   <translation>{python} hat kein geofootprint; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren, oder installieren Sie es mit "{python}" -m pip install geofootprint.</translation>
+  </message>
+  <message>
+   <source>The engine is older than this plugin (protocol {engine} instead of {plugin}); press Update in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Die Engine ist älter als dieses Plugin (Protokoll {engine} statt {plugin}); drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Aktualisieren.</translation>
   </message>
   <message>
    <source>The engine ended with exit code {code}. Its last words: {last}</source>
    <translation>Die Engine endete mit dem Code {code}. Ihre letzten Worte: {last}</translation>
+  </message>
+  <message>
+   <source>The engine is newer than this plugin (protocol {engine} instead of {plugin}); update the plugin in Plugins &gt; Manage and Install Plugins.</source>
+   <translation>Die Engine ist neuer als dieses Plugin (Protokoll {engine} statt {plugin}); aktualisieren Sie das Plugin unter Erweiterungen &gt; Erweiterungen verwalten und installieren.</translation>
   </message>
   <message>
    <source>The engine was killed by the system, most likely because the memory was full.</source>
@@ -904,12 +980,132 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine {python} endete ohne Ergebnis.</translation>
   </message>
   <message>
-   <source>{python} cannot be started: {reason}.</source>
-   <translation>{python} lässt sich nicht starten: {reason}.</translation>
+   <source>Looking for Python</source>
+   <translation>Python wird gesucht</translation>
   </message>
   <message>
-   <source>Segment Buildings ...</source>
-   <translation>Gebäude erkennen ...</translation>
+   <source>Making the environment</source>
+   <translation>Die Umgebung wird angelegt</translation>
+  </message>
+  <message>
+   <source>Collecting packages</source>
+   <translation>Pakete werden geholt</translation>
+  </message>
+  <message>
+   <source>Installing packages</source>
+   <translation>Pakete werden installiert</translation>
+  </message>
+  <message>
+   <source>Starting the engine</source>
+   <translation>Die Engine wird gestartet</translation>
+  </message>
+  <message>
+   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then press Set up again.</source>
+   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: sudo apt install python3-venv, then press Set up again.</source>
+   <translation>{python} konnte keine Umgebung anlegen ({words}); wählen Sie ein anderes Python, oder führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, dann drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{path} holds no pip; make the bundle anew.</source>
+   <translation>{path} enthält kein pip; erstellen Sie das Paket neu.</translation>
+  </message>
+  <message>
+   <source>bundle</source>
+   <translation>einer Paketdatei</translation>
+  </message>
+  <message>
+   <source>index</source>
+   <translation>einem anderen Paketverzeichnis</translation>
+  </message>
+  <message>
+   <source>pip could not install geofootprint ({words}); the lines above tell more. Press Set up again, or choose another Python.</source>
+   <translation>pip konnte geofootprint nicht installieren ({words}); die Zeilen darüber sagen mehr. Drücken Sie erneut auf Einrichten, oder wählen Sie ein anderes Python.</translation>
+  </message>
+  <message>
+   <source>The proxy does not answer, or refuses: correct it under Proxy and press Set up again, or install from a bundle file.</source>
+   <translation>Der Proxy antwortet nicht oder lehnt ab: Berichtigen Sie ihn unter Proxy und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>The certificate of {index} is not trusted, as it happens behind a company's firewall: ask for pip's setting 'cert', or install from a bundle file.</source>
+   <translation>Dem Zertifikat von {index} wird nicht vertraut, wie es hinter der Firewall einer Firma vorkommt: Fragen Sie dort nach der Einstellung 'cert' für pip, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>{index} asks for a name and a password: write them into its address (https://name:password@...) and press Set up again.</source>
+   <translation>{index} verlangt Namen und Passwort: Schreiben Sie sie in die Adresse (https://name:passwort@...) und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
+   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting 'trusted-host', and press Set up again.</source>
+   <translation>{index} ist nicht verschlüsselt, daher vertraut pip ihm nicht: Geben Sie die https-Adresse an, oder nennen Sie es in der Einstellung 'trusted-host' von pip, und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>A package arrived damaged from {index}; press Set up again.</source>
+   <translation>Ein Paket kam beschädigt von {index}; drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another Python, or install from a bundle file.</source>
+   <translation>{index} hat kein geofootprint {version} für Python {series}: Berichtigen Sie die Adresse des Paketverzeichnisses, wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>Not all that geofootprint needs is there for Python {series} on this computer ({words}); choose another Python, or install from a bundle file.</source>
+   <translation>Nicht alles, was geofootprint braucht, gibt es für Python {series} auf diesem Computer ({words}); wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>{folder} cannot be written: choose another folder, or end what uses it, and press Set up again.</source>
+   <translation>{folder} lässt sich nicht beschreiben: Wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{folder} cannot be written ({why}); choose another folder, or end what uses it, and press Set up again.</source>
+   <translation>{folder} lässt sich nicht beschreiben ({why}); wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{folder} was not made by this plugin and is left alone; choose another folder, or choose it as Python in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>{folder} wurde nicht von diesem Plugin angelegt und bleibt unberührt; wählen Sie einen anderen Ordner, oder wählen Sie ihn in Einstellungen &gt; Optionen &gt; geofootprint als Python.</translation>
+  </message>
+  <message>
+   <source>{folder} cannot be removed ({why}); end what uses it, and press the button again.</source>
+   <translation>{folder} lässt sich nicht entfernen ({why}); beenden Sie, was den Ordner benutzt, und drücken Sie noch einmal auf die Schaltfläche.</translation>
+  </message>
+  <message>
+   <source>{folder} is in use ({why}); end algorithms of geofootprint that are running, and press the button again.</source>
+   <translation>{folder} ist in Gebrauch ({why}); beenden Sie laufende Algorithmen von geofootprint, und drücken Sie noch einmal auf die Schaltfläche.</translation>
+  </message>
+  <message>
+   <source>Another window of QGIS is setting up {folder}; wait until it is done.</source>
+   <translation>Ein anderes Fenster von QGIS richtet {folder} gerade ein; warten Sie, bis es fertig ist.</translation>
+  </message>
+  <message>
+   <source>What {page} gave as pip is damaged; press Set up again.</source>
+   <translation>Was {page} als pip geliefert hat, ist beschädigt; drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
+   <translation>pip lässt sich nicht von {page} holen ({why}): Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.</source>
+   <translation>geofootprint braucht Python {oldest} oder neuer, und dieser Computer hat {have}; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or install Python {series} and press Set up again.</source>
+   <translation>Das Paket ist für Python {series}, und dieser Computer hat {have}; nehmen Sie das Paket für eines davon, oder installieren Sie Python {series} und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>No Python here can make an environment; on Debian or Ubuntu run: sudo apt install python3-venv, elsewhere install Python from python.org, then press Set up again.</source>
+   <translation>Kein Python hier kann eine Umgebung anlegen; führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, oder installieren Sie sonst Python von python.org, dann drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>{path} is not a Python that starts; choose another one under Python.</source>
+   <translation>{path} ist kein Python, das sich starten lässt; wählen Sie unter Python ein anderes.</translation>
+  </message>
+  <message>
+   <source>Segment Buildings...</source>
+   <translation>Gebäude erkennen...</translation>
   </message>
   <message>
    <source>Find the buildings of the active raster layer</source>
@@ -932,26 +1128,208 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Der Grund steht im Protokoll.</translation>
   </message>
   <message>
-   <source>geofootprint works in a Python of its own, apart from that of QGIS. Make a virtual environment, install geofootprint in it with pip, and give its Python here, or its folder. Where nothing is given, the environment ~/.geofootprint/venv is taken.</source>
-   <translation>geofootprint arbeitet in einem eigenen Python, getrennt von dem von QGIS. Legen Sie eine virtuelle Umgebung an, installieren Sie darin geofootprint mit pip, und geben Sie hier ihr Python oder ihren Ordner an. Ist nichts angegeben, wird die Umgebung ~/.geofootprint/venv verwendet.</translation>
-  </message>
-  <message>
-   <source>Python that has geofootprint</source>
-   <translation>Python mit geofootprint</translation>
+   <source>none</source>
+   <translation>keines</translation>
   </message>
   <message>
    <source>Check</source>
    <translation>Prüfen</translation>
   </message>
   <message>
+   <source>Remove</source>
+   <translation>Entfernen</translation>
+  </message>
+  <message>
+   <source>Python that has geofootprint</source>
+   <translation>Python mit geofootprint</translation>
+  </message>
+  <message>
+   <source>Engine</source>
+   <translation>Engine</translation>
+  </message>
+  <message>
+   <source>Another engine</source>
+   <translation>Eine andere Engine</translation>
+  </message>
+  <message>
    <source>Python</source>
    <translation>Python</translation>
   </message>
   <message>
-   <source>geofootprint {} works.
-{}, found by {}.</source>
-   <translation>geofootprint {} funktioniert.
-{}, gefunden durch {}.</translation>
+   <source>geofootprint finds buildings with an engine in a Python of its own, apart from that of QGIS. Set up installs it in a folder below your home folder.</source>
+   <translation>geofootprint erkennt Gebäude mit einer Engine in einem eigenen Python, getrennt von dem von QGIS. Einrichten installiert sie in einem Ordner unter Ihrem Benutzerordner.</translation>
+  </message>
+  <message>
+   <source>Where geofootprint is installed already, choose its Python or the folder of its environment here; it goes before the engine that was set up.</source>
+   <translation>Ist geofootprint schon installiert, wählen Sie hier sein Python oder den Ordner seiner Umgebung; es geht der eingerichteten Engine vor.</translation>
+  </message>
+  <message>
+   <source>Set up...</source>
+   <translation>Einrichten...</translation>
+  </message>
+  <message>
+   <source>Remove the engine in {folder}? It can be set up again at any time.</source>
+   <translation>Die Engine in {folder} entfernen? Sie lässt sich jederzeit wieder einrichten.</translation>
+  </message>
+  <message>
+   <source>geofootprint {version} works.</source>
+   <translation>geofootprint {version} funktioniert.</translation>
+  </message>
+  <message>
+   <source>Python {number}: {python}</source>
+   <translation>Python {number}: {python}</translation>
+  </message>
+  <message>
+   <source>Model: {model}</source>
+   <translation>Modell: {model}</translation>
+  </message>
+  <message>
+   <source>Protocol: {protocol}</source>
+   <translation>Protokoll: {protocol}</translation>
+  </message>
+  <message>
+   <source>Update...</source>
+   <translation>Aktualisieren...</translation>
+  </message>
+  <message>
+   <source>Repair...</source>
+   <translation>Reparieren...</translation>
+  </message>
+  <message>
+   <source>Python: {python}</source>
+   <translation>Python: {python}</translation>
+  </message>
+  <message>
+   <source>The plugin is newer ({version}): update the engine.</source>
+   <translation>Das Plugin ist neuer ({version}): Aktualisieren Sie die Engine.</translation>
+  </message>
+  <message>
+   <source>No engine is set up yet: press Set up.</source>
+   <translation>Noch ist keine Engine eingerichtet: Drücken Sie auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>Set up: geofootprint {version} from {source}, with Python {number} ({python})</source>
+   <translation>Eingerichtet: geofootprint {version} aus {source}, mit Python {number} ({python})</translation>
+  </message>
+  <message>
+   <source>Found by: {origin}</source>
+   <translation>Gefunden durch: {origin}</translation>
+  </message>
+  <message>
+   <source>The environment variable {variable} is set and goes before everything here.</source>
+   <translation>Die Umgebungsvariable {variable} ist gesetzt und geht allem hier vor.</translation>
+  </message>
+  <message>
+   <source>The engine in {folder} is removed.</source>
+   <translation>Die Engine in {folder} ist entfernt.</translation>
+  </message>
+  <message>
+   <source>Set up geofootprint's engine</source>
+   <translation>Die Engine von geofootprint einrichten</translation>
+  </message>
+  <message>
+   <source>geofootprint finds buildings with an engine in a Python of its own, so that nothing in QGIS is changed. It is installed once: about 350 MB to download and 1 GB on the disk.</source>
+   <translation>geofootprint erkennt Gebäude mit einer Engine in einem eigenen Python, sodass in QGIS nichts verändert wird. Sie wird einmal installiert: etwa 350 MB zum Herunterladen und 1 GB auf dem Datenträger.</translation>
+  </message>
+  <message>
+   <source>Set up</source>
+   <translation>Einrichten</translation>
+  </message>
+  <message>
+   <source>Cancel</source>
+   <translation>Abbrechen</translation>
+  </message>
+  <message>
+   <source>Close</source>
+   <translation>Schließen</translation>
+  </message>
+  <message>
+   <source>The engine is being set up. Stop it and close the window?</source>
+   <translation>Die Engine wird gerade eingerichtet. Abbrechen und das Fenster schließen?</translation>
+  </message>
+  <message>
+   <source>Take the engine from</source>
+   <translation>Die Engine kommt</translation>
+  </message>
+  <message>
+   <source>the internet (PyPI, or the index that pip is set to)</source>
+   <translation>aus dem Internet (von PyPI, oder woher pip seine Pakete bezieht)</translation>
+  </message>
+  <message>
+   <source>another package index</source>
+   <translation>aus einem anderen Paketverzeichnis</translation>
+  </message>
+  <message>
+   <source>a bundle file, without internet</source>
+   <translation>aus einer Paketdatei, ohne Internet</translation>
+  </message>
+  <message>
+   <source>Choose the bundle</source>
+   <translation>Paketdatei wählen</translation>
+  </message>
+  <message>
+   <source>this computer, where it is installed already</source>
+   <translation>von diesem Computer, wo sie schon installiert ist</translation>
+  </message>
+  <message>
+   <source>Advanced</source>
+   <translation>Erweitert</translation>
+  </message>
+  <message>
+   <source>as the system says, or http://proxy:3128</source>
+   <translation>wie im System eingestellt, oder http://proxy:3128</translation>
+  </message>
+  <message>
+   <source>chosen automatically</source>
+   <translation>automatisch gewählt</translation>
+  </message>
+  <message>
+   <source>Folder of the environment</source>
+   <translation>Ordner der Umgebung</translation>
+  </message>
+  <message>
+   <source>Proxy</source>
+   <translation>Proxy</translation>
+  </message>
+  <message>
+   <source>Folder</source>
+   <translation>Ordner</translation>
+  </message>
+  <message>
+   <source>Cancelling</source>
+   <translation>Wird abgebrochen</translation>
+  </message>
+  <message>
+   <source>Cancelled; everything is as it was before.</source>
+   <translation>Abgebrochen; alles ist, wie es vorher war.</translation>
+  </message>
+  <message>
+   <source>the list</source>
+   <translation>die Liste</translation>
+  </message>
+  <message>
+   <source>Bundles</source>
+   <translation>Paketdateien</translation>
+  </message>
+  <message>
+   <source>geofootprint {version} works (Python {python}, model {model}). You can close this window.</source>
+   <translation>geofootprint {version} funktioniert (Python {python}, Modell {model}). Sie können dieses Fenster schließen.</translation>
+  </message>
+  <message>
+   <source>Checking the engine</source>
+   <translation>Die Engine wird geprüft</translation>
+  </message>
+  <message>
+   <source>Set Up Engine...</source>
+   <translation>Engine einrichten...</translation>
+  </message>
+  <message>
+   <source>To find buildings, geofootprint needs its engine, which is installed once.</source>
+   <translation>Um Gebäude zu erkennen, braucht geofootprint seine Engine, die einmal installiert wird.</translation>
+  </message>
+  <message>
+   <source>This should not have happened ({what}); press the button again.</source>
+   <translation>Das hätte nicht geschehen sollen ({what}); drücken Sie noch einmal auf die Schaltfläche.</translation>
   </message>
  </context>
 </TS>

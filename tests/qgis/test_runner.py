@@ -132,7 +132,7 @@ def test_the_engine_s_own_sentence_is_the_error(fake):
         ("sys.exit(0)", r"ended without a result"),
         ("emit('result'); sys.exit(1)", r"ended with exit code 1\. Its last words: -$"),
         ("sys.exit('python: No module named geofootprint_cli')", r"-m pip install geofootprint"),
-        ("emit('start', protocol=2); time.sleep(60)", r"speaks version 2 .* this plugin version 1"),
+        ("emit('start', protocol=2); time.sleep(60)", r"newer than this plugin \(protocol 2 instead of 1\)"),
     ],
 )
 def test_other_ends_are_explained(fake, body, sentence):

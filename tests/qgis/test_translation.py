@@ -29,7 +29,7 @@ class A:
     def f(self):
         tr("a text" " in two parts").format(1)
         self.tr(LATER)
-        raise Error(Sentence("a {thing}", thing=1))
+        raise EngineError("a {thing}", thing=1)
         other("not this")
 """
     assert sorted(script.texts_in(source)) == ["a constant", "a text in two parts", "a title", "a {thing}"]
