@@ -17,7 +17,10 @@ from qgis.utils import iface, plugins
 
 SHOTS = Path(os.environ["GEOFOOTPRINT_SHOTS"])
 SCENE = Path(os.environ["GEOFOOTPRINT_SCENE"])
+BUNDLE = os.environ.get("GEOFOOTPRINT_BUNDLE")
 SEGMENT = "geofootprint:segmentbuildings"
+SETTING_UP = 900
+"""Seconds that a set-up may take on a busy machine."""
 
 
 def wait(condition: Callable[[], Any], seconds: float) -> None:
@@ -67,6 +70,45 @@ def show_toolbox() -> None:
     rest(2)
 
 
+def set_up(plugin: Any, bundle: str) -> None:
+    """Press the button without an engine, and set one up in the window that comes instead."""
+    from geofootprint_qgis.gui.options import OptionsPage
+
+    shoot("0_first_run")
+    if plugin._actions.open_segment() is not None or plugin._guide.dialog is None:
+        raise RuntimeError("the button did not lead to the set-up")
+    dialog = plugin._guide.dialog
+
+    def done() -> bool:
+        return not dialog.is_running
+
+    def far() -> bool:
+        return dialog.bar.value() > 550 or done()
+
+    rest(3)
+    shoot("setup_1_before", dialog)
+    dialog.sources.from_bundle.setChecked(True)
+    dialog.sources.bundle.setFilePath(str(SHOTS / "geofootprint-bundle-gone.zip"))
+    dialog.start_button.click()
+    wait(done, SETTING_UP)
+    shoot("setup_2_failed", dialog)
+    dialog.sources.bundle.setFilePath(bundle)
+    dialog.start_button.click()
+    wait(far, SETTING_UP)
+    shoot("setup_3_running", dialog)
+    wait(done, SETTING_UP)
+    shoot("setup_4_done", dialog)
+    dialog.advanced.setCollapsed(False)
+    shoot("setup_5_advanced", dialog)
+    dialog.close()
+    page = OptionsPage()
+    page.resize(760, 400)
+    page.show()
+    page.check()
+    shoot("setup_6_settings", page)
+    page.close()
+
+
 def session() -> None:
     """Do it all."""
     iface.mainWindow().resize(1280, 800)
@@ -75,9 +117,11 @@ def session() -> None:
     iface.setActiveLayer(image)
     iface.mapCanvas().setExtent(image.extent())
     show_toolbox()
+    plugin = plugins["geofootprint_qgis"]
+    if BUNDLE:
+        set_up(plugin, BUNDLE)
     shoot("1_toolbox")
 
-    plugin = plugins["geofootprint_qgis"]
     dialog = plugin._actions.open_segment()
     dialog.resize(820, 640)
     shoot("2_dialog", dialog)

@@ -192,7 +192,14 @@ def choose_interpreter(interpreters: Iterable[Interpreter], series: str | None =
 
 
 def _nothing_suitable(seen: list[Interpreter], series: str | None) -> EngineError:
-    have = ", ".join(sorted({one.series for one in seen})) or "none"
+    oldest = ".".join(map(str, OLDEST))
+    if not seen:
+        return EngineError(
+            "geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: "
+            "sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.",
+            oldest=oldest,
+        )
+    have = ", ".join(sorted({one.series for one in seen}))
     if series is not None and all(one.series != series for one in seen):
         return EngineError(
             "The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or "
@@ -208,7 +215,7 @@ def _nothing_suitable(seen: list[Interpreter], series: str | None) -> EngineErro
     return EngineError(
         "geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: "
         "sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.",
-        oldest=".".join(map(str, OLDEST)),
+        oldest=oldest,
         have=have,
     )
 

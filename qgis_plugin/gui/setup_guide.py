@@ -50,7 +50,7 @@ class SetupGuide:
         except EngineError:
             bar = self._iface.messageBar()
             self._message = bar.createMessage(
-                "geofootprint", tr("To find buildings, geofootprint needs its engine, which is installed once.")
+                "geofootprint", tr("Its engine has to be set up once.")
             )
             button = QPushButton(tr("Set Up Engine..."))
             button.clicked.connect(self.open)

@@ -1092,6 +1092,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>geofootprint braucht Python {oldest} oder neuer, und dieser Computer hat {have}; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
   </message>
   <message>
+   <source>geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.</source>
+   <translation>geofootprint braucht Python {oldest} oder neuer, und keines wurde gefunden; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
+  </message>
+  <message>
    <source>The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or install Python {series} and press Set up again.</source>
    <translation>Das Paket ist für Python {series}, und dieser Computer hat {have}; nehmen Sie das Paket für eines davon, oder installieren Sie Python {series} und drücken Sie erneut auf Einrichten.</translation>
   </message>
@@ -1324,8 +1328,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Engine einrichten...</translation>
   </message>
   <message>
-   <source>To find buildings, geofootprint needs its engine, which is installed once.</source>
-   <translation>Um Gebäude zu erkennen, braucht geofootprint seine Engine, die einmal installiert wird.</translation>
+   <source>Its engine has to be set up once.</source>
+   <translation>Die Engine muss einmal eingerichtet werden.</translation>
   </message>
   <message>
    <source>This should not have happened ({what}); press the button again.</source>

@@ -153,10 +153,10 @@ def test_a_crash_is_told(fake, name, sentence):
 def test_a_sentence_remembers_how_it_was_put_together(fake):
     with pytest.raises(EngineError) as caught:
         run_command(fake("sys.exit('out of {paper}')"), Listener())
-    sentence = caught.value.args[0]
-    assert sentence.template == "The engine ended with exit code {code}. Its last words: {last}"
-    assert sentence.fields == {"code": 1, "last": "out of {paper}"}
-    assert sentence == str(caught.value) == "The engine ended with exit code 1. Its last words: out of {paper}"
+    error = caught.value
+    assert error.template == "The engine ended with exit code {code}. Its last words: {last}"
+    assert error.values == {"code": 1, "last": "out of {paper}"}
+    assert str(error) == "The engine ended with exit code 1. Its last words: out of {paper}"
 
 
 def test_a_python_that_does_not_exist(tmp_path):

@@ -61,7 +61,7 @@ NOT_FOUND = "ERROR: No matching distribution found for geofootprint==0.1.0"
             "A package arrived damaged from PyPI",
         ),
         (["Looking", "ERROR: Something new.", ""], "pip could not install geofootprint (Something new); the lines above"),
-        ([], "pip could not install geofootprint (it said nothing)"),
+        ([], "pip could not install geofootprint (-)"),
     ],
 )  # fmt: skip
 def test_what_pip_wrote_becomes_a_sentence(lines, sentence):

@@ -85,7 +85,7 @@ def test_virtualenv_stands_in_for_venv():
     [
         ([one("3.11", venv=False)], r"sudo apt install python3-venv"),
         ([one("3.9")], r"needs Python 3.10 or newer, and this computer has 3.9; install one"),
-        ([], r"this computer has none"),
+        ([], r"needs Python 3.10 or newer, and none was found"),
     ],
 )
 def test_nothing_suitable_says_what_to_install(found, sentence):

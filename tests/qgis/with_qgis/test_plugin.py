@@ -31,12 +31,12 @@ def test_unloading_and_loading_in_the_desktop(plugin):
     ((factory,), _) = plugin._iface.registerOptionsWidgetFactory.call_args
     ((button,), _) = plugin._iface.addToolBarIcon.call_args
     menu = [call.args[1] for call in plugin._iface.addPluginToRasterMenu.call_args_list]
-    assert [action.text() for action in menu] == ["Segment Buildings ...", "Try It With a Demo Scene"]
-    assert button is menu[0]
+    assert [action.text() for action in menu] == ["Set Up Engine...", "Segment Buildings...", "Try It With a Demo Scene"]
+    assert button is menu[1]
     plugin.unload()
     plugin._iface.unregisterOptionsWidgetFactory.assert_called_once_with(factory)
     plugin._iface.removeToolBarIcon.assert_called_once_with(button)
-    assert plugin._iface.removePluginRasterMenu.call_count == 2
+    assert plugin._iface.removePluginRasterMenu.call_count == 3
     plugin.initProcessing()
 
 
@@ -52,7 +52,7 @@ def desktop(plugin, project):
 def actions(desktop):
     from geofootprint_qgis.gui.actions import Actions
 
-    actions = Actions(desktop)
+    actions = Actions(desktop, desktop.set_up)
     yield actions
     actions.remove()
 
@@ -75,11 +75,21 @@ def test_the_button_opens_segment_buildings_with_the_active_layer(actions, deskt
     assert opened.call_args.args == ("geofootprint:segmentbuildings", {})
 
 
-def test_the_button_says_that_the_engine_is_missing(actions, desktop, monkeypatch):
+def test_without_an_engine_the_actions_open_the_set_up(actions, desktop, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GEOFOOTPRINT_PYTHON")
+    for action in (actions.segment, actions.demo):
+        action.trigger()
+    assert desktop.set_up.call_count == 2
+    assert shown(desktop) == []
+
+
+def test_a_wrong_variable_is_told_since_no_set_up_mends_it(actions, desktop, monkeypatch):
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/gone/python")
     for action in (actions.segment, actions.demo):
         action.trigger()
     assert len([text for text in shown(desktop) if "No Python is at /gone/python" in text]) == 2
+    desktop.set_up.assert_not_called()
 
 
 def test_try_it_shows_the_scene_and_its_buildings(actions, desktop, project, inputs, fake_engine, qtbot):
