@@ -1257,11 +1257,11 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   </message>
   <message>
    <source>the internet (PyPI, or the index that pip is set to)</source>
-   <translation>aus dem Internet (von PyPI, oder woher pip seine Pakete bezieht)</translation>
+   <translation>aus dem Internet (PyPI, oder wie für pip eingestellt)</translation>
   </message>
   <message>
    <source>another package index</source>
-   <translation>aus einem anderen Paketverzeichnis</translation>
+   <translation>aus anderem Paketverzeichnis</translation>
   </message>
   <message>
    <source>a bundle file, without internet</source>
