@@ -18,6 +18,7 @@ from qgis.core import (
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
+from qgis.PyQt import sip
 
 from ..core.runner import EngineError
 
@@ -143,8 +144,9 @@ class Look(QgsProcessingLayerPostProcessorInterface):
     def for_one_layer(cls, style: str) -> Look:
         """Return a new one: the context that it is given to deletes it."""
         look = cls(style)
-        # QGIS keeps the part of it that is C++; what is Python would be gone before it is called.
-        cls._waiting.add(look)
+        # QGIS keeps the part of it that is C++; what is Python would be gone before it is called. A context whose layers
+        # are not loaded in the end deletes its part without a call.
+        cls._waiting = {one for one in cls._waiting if not sip.isdeleted(one)} | {look}
         return look
 
     def postProcessLayer(
@@ -154,4 +156,4 @@ class Look(QgsProcessingLayerPostProcessorInterface):
         plain = self._style == BUILDINGS and layer.fields().indexOf("confidence") < 0
         layer.loadNamedStyle(str(STYLES / (PLAIN if plain else self._style)))
         layer.triggerRepaint()
-        self._waiting.discard(self)
+        type(self)._waiting.discard(self)

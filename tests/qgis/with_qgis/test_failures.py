@@ -71,12 +71,21 @@ def test_a_question_mark_in_the_name_of_a_file(run, inputs, tmp_path):
 
 def test_an_engine_of_another_protocol(run, ortho, fake_engine):
     fake_engine.write("emit('start', protocol=9); time.sleep(60)")
-    refused(run, "speaks version 9 of the protocol and this plugin version 1; update", INPUT=ortho)
+    refused(run, r"newer than this plugin \(protocol 9 instead of 1\); update the plugin in Plugins", INPUT=ortho)
 
 
 def test_a_python_without_geofootprint(run, ortho, monkeypatch):
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/usr/bin/python3")
-    refused(run, "/usr/bin/python3 has no geofootprint; install it", INPUT=ortho)
+    refused(run, "/usr/bin/python3 has no geofootprint; press Repair in Settings > Options > geofootprint", INPUT=ortho)
+
+
+def test_without_an_engine_the_way_to_the_set_up_is_told(provider, run, ortho, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GEOFOOTPRINT_PYTHON")
+    can, text = provider.algorithm("segmentbuildings").canExecute()
+    assert not can
+    assert "press Set up in Settings > Options > geofootprint" in text
+    refused(run, "press Set up in Settings > Options > geofootprint", INPUT=ortho)
 
 
 def test_an_engine_that_cannot_be_started(run, ortho, tmp_path, monkeypatch):

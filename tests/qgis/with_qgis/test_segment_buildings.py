@@ -245,7 +245,7 @@ def test_a_loaded_layer_gets_its_style(run, ortho, project, fake_engine, tmp_pat
     assert layer.renderer().classAttribute() == "confidence"
     assert [r.label() for r in layer.renderer().ranges()][-1] == "0.95 – 1"
     assert not layer.labelsEnabled()
-    assert not type(processor)._waiting
+    assert processor not in type(processor)._waiting
 
 
 def test_a_layer_without_confidence_gets_a_plain_style(provider):
