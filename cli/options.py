@@ -8,7 +8,7 @@ option            commands
 --device          predict, segment
 --json            all
 --min-area        segment, vectorize
--m, --model       predict, segment
+-m, --model       demo, info, predict, segment
 -o, --out         all that write
 --outline         segment, vectorize
 --threshold       segment, vectorize

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geofootprint._version import __version__
 from geofootprint.errors import GeofootprintError
 from geofootprint.progress import PROTOCOL
+
+if TYPE_CHECKING:
+    from geofootprint.model import ModelInfo
 
 __all__ = ["PACKAGES", "TRAINING", "info"]
 
@@ -27,17 +31,29 @@ TRAINING = (
 """Modules that training and exporting import."""
 
 
-def info() -> dict[str, Any]:
+def info(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Return versions and capabilities.
+
+    Parameters
+    ----------
+    model : path, optional
+        Model file to describe; the one that comes along by default.
 
     Returns
     -------
     dict
         ``geofootprint``, ``python``, ``platform``, ``executable`` (str); ``protocol`` (int), of the progress lines;
         ``versions`` (dict of str to str or None where not installed), with the C libraries GDAL, GEOS and PROJ;
-        ``model``, the default model's name, sha256, gsd, bands and threshold, or None where it is missing;
+        ``model``, its name, sha256, gsd, bands and threshold, or None where the default model is missing;
         ``devices`` (list of str), among cpu and cuda; ``can_train`` (bool).
+
+    Raises
+    ------
+    MissingFileError, ModelError
+        If the model file that is given cannot be used.
     """
+    from geofootprint.model import read_info
+
     return {
         "geofootprint": __version__,
         "python": platform.python_version(),
@@ -45,7 +61,7 @@ def info() -> dict[str, Any]:
         "executable": sys.executable,
         "protocol": PROTOCOL,
         "versions": {name: _find_version(name) for name in PACKAGES} | _find_libraries(),
-        "model": _describe_default_model(),
+        "model": _describe_default_model() if model is None else _describe(read_info(model)),
         "devices": ["cpu", *(["cuda"] if _has_cuda() else [])],
         "can_train": all(find_spec(module) is not None for module in TRAINING),
     }
@@ -74,9 +90,12 @@ def _describe_default_model() -> dict[str, Any] | None:
     from geofootprint.model import read_info
 
     try:
-        model = read_info()
+        return _describe(read_info())
     except GeofootprintError:
         return None
+
+
+def _describe(model: ModelInfo) -> dict[str, Any]:
     return {
         "name": model.name, "sha256": model.sha256, "gsd": model.gsd, "bands": model.bands, "threshold": model.threshold,
     }

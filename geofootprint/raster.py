@@ -36,6 +36,7 @@ from geofootprint.resampling import Stretch, Warp
 __all__ = [
     "Grid",
     "ImageReader",
+    "file_name",
     "open_image",
     "open_own_grid",
     "open_raster",
@@ -45,6 +46,8 @@ __all__ = [
 
 VIRTUAL = re.compile(r"/vsi|[A-Za-z0-9_+]{2,}:")
 """Paths that only GDAL can tell to be missing: ``/vsicurl/...``, ``https://...``, ``GTIFF_DIR:2:...``; not ``C:``."""
+SEEN_OTHERWISE = "vrt://"
+"""Start of paths by which GDAL shows a raster with other bands or another CRS than its file says."""
 SAME_GSD = 0.01
 """Ground sampling distances that differ by less than this share are taken as equal: no resampling."""
 
@@ -181,6 +184,20 @@ def read_grid(dataset: Any, name: str) -> Grid:
     if dataset.transform == Affine.identity():
         raise RasterError(f"{name} has no position on the ground; georeference it or put its world file beside it.")
     return Grid(dataset.crs, dataset.transform, dataset.width, dataset.height)
+
+
+def file_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a raster's file, also of one inside GDAL's ``vrt://PATH?bands=3,2,1&a_srs=EPSG:31254``.
+
+    Examples
+    --------
+    >>> file_name("vrt:///data/ortho.tif?a_srs=EPSG:31254")
+    'ortho.tif'
+    """
+    name = os.fspath(path)
+    if name.startswith(SEEN_OTHERWISE):
+        name = name[len(SEEN_OTHERWISE) :].partition("?")[0]
+    return Path(name).name
 
 
 @contextmanager

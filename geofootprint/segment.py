@@ -20,7 +20,7 @@ from geofootprint.model import Model, load_model
 from geofootprint.output import require_other
 from geofootprint.predict import Predictor, predict
 from geofootprint.progress import SILENT, Progress
-from geofootprint.raster import open_image, open_raster, read_grid
+from geofootprint.raster import file_name, open_image, open_raster, read_grid
 from geofootprint.vector import require_format, write_footprints
 from geofootprint.vectorize import check_options, model_label, read_outlines
 
@@ -164,7 +164,7 @@ def segment(
     footprints, area = _outline(image, target, network, where, rule, tta=tta, progress=progress)
     footprints = _choose(footprints, area, crs)
     label = model_label(network.info.name, network.info.sha256)
-    footprints = footprints.assign(source=Path(image).name, model=label)
+    footprints = footprints.assign(source=file_name(image), model=label)
     if footprints.empty:
         progress.warn(f"No building was found in {os.fspath(image)}; the layer written is empty.")
     options = {**rule, "tta": tta, "bounds": bounds, "aoi": None if aoi is None else os.fspath(aoi)}

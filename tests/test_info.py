@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from geofootprint._version import __version__
+from geofootprint.errors import MissingFileError
 from geofootprint.info import PACKAGES, info
 from geofootprint.progress import PROTOCOL
 
@@ -29,6 +30,12 @@ def test_default_model(make_model: Callable[..., Path], tmp_path: Path, monkeypa
     assert len(info()["model"]["sha256"]) == 64
     monkeypatch.setattr("geofootprint.model.DEFAULT_MODEL", tmp_path / "none.onnx")
     assert info()["model"] is None
+
+
+def test_a_model_file_is_described(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    assert info(make_model(name="of Tyrol"))["model"]["name"] == "of Tyrol"
+    with pytest.raises(MissingFileError, match=r"none\.onnx does not exist"):
+        info(tmp_path / "none.onnx")
 
 
 def test_what_is_missing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

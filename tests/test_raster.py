@@ -17,7 +17,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geofootprint.errors import GeofootprintError, MissingFileError, OptionError, RasterError
-from geofootprint.raster import Grid, open_image, open_own_grid, open_raster, read_grid, windows_of
+from geofootprint.raster import Grid, file_name, open_image, open_own_grid, open_raster, read_grid, windows_of
 
 MakeImage = Callable[..., Path]
 
@@ -128,6 +128,16 @@ def test_what_is_no_raster_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(RasterError, match=r"text\.tif cannot be read as a raster"), open_image(path):
         pass
+
+
+def test_another_crs_and_other_bands_through_gdals_vrt_path(make_image: MakeImage) -> None:
+    path = make_image(bands=4)
+    seen = f"vrt://{path}?bands=3,2,1&a_srs=EPSG:31254"
+    with open_raster(path) as own, open_raster(seen) as other:
+        assert other.crs == CRS.from_epsg(31254)
+        assert other.transform == own.transform
+        np.testing.assert_array_equal(other.read(), own.read([3, 2, 1]))
+    assert file_name(seen) == file_name(path) == path.name
 
 
 def test_gdals_own_paths_are_left_to_gdal(make_image: MakeImage) -> None:

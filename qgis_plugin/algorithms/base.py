@@ -1,4 +1,4 @@
-"""What all algorithms share: the engine, its messages in QGIS's log, and the layers as files it can read."""
+"""What all algorithms share: parameters that become options of a command, and the engine that runs it."""
 
 from __future__ import annotations
 
@@ -6,79 +6,167 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingOutputDefinition,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterMultipleLayers,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
     QgsProcessingUtils,
-    QgsProviderRegistry,
-    QgsRasterLayer,
+    QgsRectangle,
     QgsSettings,
 )
-from qgis.PyQt.QtCore import QCoreApplication, QThread
 from qgis.PyQt.QtGui import QIcon
 
-from ..core.engine import SETTING, find_engine
-from ..core.runner import EngineCancelled, EngineError, Listener, run_command
+from ..core.engine import SETTING, Engine, find_engine
+from ..core.runner import PATIENCE, EngineCancelled, EngineError, run_command
+from ..core.texts import marked
+from ..translation import said, tr
+from .messages import Messages
+from .rasters import Raster, draw_service, no_area, raster_of
+from .vectors import extent_of, is_plain, polygons_path
 
 ICON = str(Path(__file__).parents[1] / "icons" / "geofootprint.svg")
 
+GROUPS = {"buildings": marked("Buildings"), "training": marked("Training")}
 
-def current_engine() -> Any:
+
+def current_engine() -> Engine:
     """Return the engine that the environment, QGIS's settings or the home folder names."""
     return find_engine(QgsSettings().value(SETTING, "", type=str))
 
 
-def raster_path(layer: QgsRasterLayer) -> str:
-    """Return what GDAL opens of a raster layer.
+@dataclass
+class Job:
+    """One run of an algorithm.
 
-    Raises
-    ------
-    EngineError
-        If the layer is no raster of GDAL's, or has a CRS that its file does not know.
+    Parameters
+    ----------
+    algorithm, parameters, context, feedback
+        As QGIS gives them.
+    folder : str
+        For files in between; removed afterwards.
+    rasters : mapping of str to list of Raster
+        The layers of the parameters for rasters.
+    plain : set of str
+        Names of the parameters whose vector layer is a file that the engine may read itself.
+    names : dict of str to str
+        Layers by the temporary files that were made of them, which no user knows.
     """
-    name = layer.name()
-    if layer.providerType() != "gdal":
-        raise EngineError(
-            f"The layer {name} comes from a service, not from a raster file; export it to a GeoTIFF "
-            "(Layer > Save As) and take that."
+
+    algorithm: EngineAlgorithm
+    parameters: dict[str, Any]
+    context: QgsProcessingContext
+    feedback: QgsProcessingFeedback
+    folder: str
+    rasters: Mapping[str, list[Raster]] = field(default_factory=dict)
+    plain: frozenset[str] = frozenset()
+    names: dict[str, str] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Say whether a parameter was given."""
+        return self.parameters.get(name) not in (None, "", [])
+
+    def path(self, name: str) -> str:
+        """Return the absolute path of a file or folder parameter."""
+        return os.path.abspath(self.algorithm.parameterAsString(self.parameters, name, self.context))
+
+    def destination(self, name: str) -> str:
+        """Return the absolute path of an output that is a file or folder."""
+        return os.path.abspath(self.algorithm.parameterAsFileOutput(self.parameters, name, self.context))
+
+    def run(self, *arguments: str) -> dict[str, Any]:
+        """Run the algorithm's command and return the fields of its result.
+
+        Raises
+        ------
+        EngineCancelled, EngineError
+        """
+        command = [self.algorithm.COMMAND, *arguments]
+        self.feedback.pushCommandInfo(subprocess.list2cmdline(["geofootprint", *command]))
+        messages = Messages(self.feedback, self.algorithm.STAGES)
+        return run_command(
+            self.engine().command(*command), messages, cwd=self.folder, patience=self.algorithm.PATIENCE
         )
-    if not layer.crs().isValid():
-        raise EngineError(
-            f"The layer {name} has no CRS; assign one (Raster > Projections > Assign Projection)."
-        )
-    if layer.dataProvider().crs() != layer.crs():
-        raise EngineError(
-            f"The layer {name} has another CRS in QGIS than in its file; write it into the file "
-            "(Raster > Projections > Assign Projection)."
-        )
-    parts = QgsProviderRegistry.instance().decodeUri("gdal", layer.source())
-    # A file of several rasters is opened by GDAL's own name for one of them.
-    path = layer.source() if parts.get("layerName") else parts.get("path") or layer.source()
-    return os.path.abspath(path) if os.path.exists(path) else path
+
+    def call_by_name(self, text: str) -> str:
+        """Return a text in which layers have their names instead of temporary files."""
+        for path, name in self.names.items():
+            text = text.replace(path, name)
+        return text
+
+    def engine(self) -> Engine:
+        """Return the engine, and tell which it is."""
+        engine = current_engine()
+        self.feedback.pushDebugInfo(tr("Engine: {} ({})").format(engine.python, engine.origin))
+        return engine
+
+    def model_gsd(self) -> float:
+        """Ask the engine how many metres a pixel of the chosen model has."""
+        choice = ["--model", self.path("MODEL")] if self.has("MODEL") else []
+        command = current_engine().command("info", *choice)
+        model = run_command(command, Messages(self.feedback), cwd=self.folder)["model"]
+        if model is None:
+            raise EngineError("The engine has no default model; install geofootprint again.")
+        return float(model["gsd"])
 
 
 class EngineAlgorithm(QgsProcessingAlgorithm):
-    """An algorithm whose work the `geofootprint` command does.
+    """An algorithm whose work a command of geofootprint does.
 
-    A subclass gives NAME, TITLE, SUMMARY, HELP and TAGS, its parameters, and `processAlgorithm`.
+    A subclass says what it is called in `COMMAND` (of geofootprint), `NAME` (of the algorithm, for ever), `TITLE`,
+    `SUMMARY`, `HELP` and `TAGS`, defines parameters and outputs, and does its work in `work`. A parameter `MIN_AREA` is
+    the command's option `--min-area`.
     """
 
+    COMMAND = ""
     NAME = ""
+    GROUP = "buildings"
     TITLE = ""
     SUMMARY = ""
     HELP = ""
     TAGS = ""
-    IMAGE = "INPUT"
+    STAGES: ClassVar[Sequence[tuple[str, float, float]]] = ()
+    PATIENCE = PATIENCE
+    """Seconds that the command gets at each stage of being stopped, to tidy up where the user will see it."""
 
-    def tr(self, text: str) -> str:
-        return QCoreApplication.translate("Geofootprint", text)
+    def define(self) -> Iterable[QgsProcessingParameterDefinition]:
+        """Give the parameters in the order of the dialog."""
+        raise NotImplementedError
+
+    def define_outputs(self) -> Iterable[QgsProcessingOutputDefinition]:
+        """Give the outputs that are not parameters."""
+        return ()
+
+    def work(self, job: Job) -> dict[str, Any]:
+        """Do the work and return the outputs.
+
+        Raises
+        ------
+        EngineCancelled, EngineError
+        """
+        raise NotImplementedError
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        for parameter in self.define():
+            self.addParameter(parameter)
+        for output in self.define_outputs():
+            self.addOutput(output)
 
     def createInstance(self) -> EngineAlgorithm:
         return type(self)()
@@ -87,22 +175,25 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         return self.NAME
 
     def displayName(self) -> str:
-        return self.tr(self.TITLE)
+        return tr(self.TITLE)
 
     def group(self) -> str:
-        return self.tr("Buildings")
+        return tr(GROUPS[self.GROUP])
 
     def groupId(self) -> str:
-        return "buildings"
+        return self.GROUP
 
     def shortDescription(self) -> str:
-        return self.tr(self.SUMMARY)
+        return tr(self.SUMMARY)
 
     def shortHelpString(self) -> str:
-        return self.tr(self.HELP)
+        parts = [f"<p>{part}</p>" for part in tr(self.HELP).split("\n\n")]
+        for definition in self.parameterDefinitions():
+            parts.append(f"<p><b>{definition.description()}</b><br>{definition.help()}</p>")
+        return "\n".join(parts)
 
     def tags(self) -> list[str]:
-        return self.tr(self.TAGS).split(",")
+        return tr(self.TAGS).split(",")
 
     def icon(self) -> QIcon:
         return QIcon(ICON)
@@ -112,10 +203,19 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
 
     def canExecute(self) -> tuple[bool, str]:
         try:
-            current_engine()
+            self.require_engine()
         except EngineError as error:
-            return False, str(error)
+            return False, said(error)
         return True, ""
+
+    def require_engine(self) -> None:
+        """Look whether there is an engine, without starting it.
+
+        Raises
+        ------
+        EngineError
+        """
+        current_engine()
 
     def checkParameterValues(
         self, parameters: dict[str, Any], context: QgsProcessingContext
@@ -124,46 +224,100 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         if not good:
             return good, text
         try:
-            raster_path(self.parameterAsRasterLayer(parameters, self.IMAGE, context))
+            for name, rasters in self._rasters(parameters, context).items():
+                for raster in rasters:
+                    self.check_raster(name, raster, parameters)
         except EngineError as error:
-            return False, str(error)
+            return False, said(error)
         return True, ""
+
+    def check_raster(self, name: str, raster: Raster, parameters: Mapping[str, Any]) -> None:
+        """Refuse a layer before anything runs; here, a service that the algorithm cannot have drawn.
+
+        Raises
+        ------
+        EngineError
+        """
+        if not raster.path:
+            raise EngineError(
+                    "The layer {layer} comes from a service, not from a raster file; export it to a GeoTIFF "
+                    "(Layer > Save As) and take that.",
+                    layer=raster.name,
+                )
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> bool:
         # Layers belong to the main thread, where this is called and processAlgorithm is not. An exception
         # here would reach the user without its text, so that is kept for there.
+        self._refusal: EngineError | None = None
         try:
-            layer = self.parameterAsRasterLayer(parameters, self.IMAGE, context)
-            self._image, self._image_crs = raster_path(layer), layer.crs()
-            self._refusal = ""
+            self._prepared = self._rasters(parameters, context)
+            self._plain = frozenset(self._plain_sources(parameters, context))
+            for name, rasters in self._prepared.items():
+                for raster in rasters:
+                    self.check_raster(name, raster, parameters)
         except EngineError as error:
-            self._image, self._refusal = "", str(error)
+            self._refusal = error
         return True
 
-    def run_engine(self, feedback: QgsProcessingFeedback, folder: str, *arguments: str) -> dict[str, Any]:
-        """Run a command of the engine in a folder of its own and return its result.
+    def _rasters(self, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, list[Raster]]:
+        found = {}
+        for definition in self.parameterDefinitions():
+            name = definition.name()
+            if parameters.get(name) in (None, "", []):
+                continue
+            if isinstance(definition, QgsProcessingParameterRasterLayer):
+                found[name] = [raster_of(self.parameterAsRasterLayer(parameters, name, context))]
+            elif isinstance(definition, QgsProcessingParameterMultipleLayers):
+                found[name] = list(map(raster_of, self.parameterAsLayerList(parameters, name, context)))
+        return found
 
-        Raises
-        ------
-        EngineCancelled
-            If the user pressed Cancel; the algorithm then returns an empty dict.
-        QgsProcessingException
-            With the engine's sentence if it failed.
+    def _plain_sources(self, parameters: dict[str, Any], context: QgsProcessingContext) -> Iterator[str]:
+        for definition in self.parameterDefinitions():
+            name = definition.name()
+            if isinstance(definition, QgsProcessingParameterFeatureSource) and parameters.get(name) is not None:
+                layer = self.parameterAsVectorLayer(parameters, name, context)
+                if layer is None or is_plain(layer):
+                    yield name
+
+    def processAlgorithm(
+        self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> dict[str, Any]:
+        if self._refusal is not None:
+            raise QgsProcessingException(said(self._refusal))
+        with work_folder() as folder:
+            job = Job(self, parameters, context, feedback, folder, self._prepared, self._plain)
+            try:
+                return self.work(job)
+            except EngineCancelled as cancelled:
+                feedback.pushInfo(said(cancelled))
+                return {}
+            except EngineError as error:
+                raise QgsProcessingException(job.call_by_name(said(error))) from error
+
+    def image_path(self, job: Job, name: str, drawn: str = "") -> str:
+        """Return the one raster of a parameter as the engine shall open it, with the parameter BANDS if there is one.
+
+        `drawn` is the file that QGIS has drawn of it, if it is a service.
         """
-        try:
-            if self._refusal:
-                raise EngineError(self._refusal)
-            engine = current_engine()
-            feedback.pushDebugInfo(self.tr("Engine: {} ({})").format(engine.python, engine.origin))
-            feedback.pushCommandInfo(subprocess.list2cmdline(["geofootprint", *arguments]))
-            return run_command(engine.command(*arguments), _Feedback(feedback), cwd=folder)
-        except EngineCancelled:
-            feedback.pushInfo(self.tr("Cancelled; nothing was written."))
-            raise
-        except EngineError as error:
-            raise QgsProcessingException(str(error)) from error
+        bands = None
+        if job.has("BANDS") and self.parameterDefinition("BANDS") is not None:
+            bands = self.parameterAsInts(job.parameters, "BANDS", job.context)
+        (raster,) = job.rasters[name]
+        return raster.gdal_path(drawn, bands)
+
+    def options(self, job: Job, *without: str) -> list[str]:
+        """Return the options of the command that the plain parameters stand for, as far as they were given.
+
+        Numbers, flags, choices, texts, files and vector layers are plain. Rasters, bands, extents and outputs are not: the
+        algorithm itself knows where they go.
+        """
+        given: list[str] = []
+        for definition in self.parameterDefinitions():
+            if definition.name() not in without and job.has(definition.name()):
+                given += _option(job, definition)
+        return given
 
 
 @contextmanager
@@ -176,32 +330,65 @@ def work_folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Feedback(Listener):
-    """Tells QGIS what the engine says."""
+def option_name(parameter: str) -> str:
+    """Return the command's option for an algorithm's parameter."""
+    return "--" + parameter.lower().replace("_", "-")
 
-    def __init__(self, feedback: QgsProcessingFeedback) -> None:
-        self._feedback = feedback
-        self._stage = ""
-        application = QCoreApplication.instance()
-        self._in_main_thread = application is not None and QThread.currentThread() == application.thread()
 
-    def progress(self, stage: str, done: float, total: float) -> None:
-        if stage != self._stage:
-            self._stage = stage
-            self._feedback.setProgressText(f"{stage[:1].upper()}{stage[1:]} ...")
-        if total > 0:
-            self._feedback.setProgress(100 * done / total)
+def _option(job: Job, definition: QgsProcessingParameterDefinition) -> list[str]:
+    name, algorithm = definition.name(), job.algorithm
+    option, arguments = option_name(name), (job.parameters, name, job.context)
+    if definition.flags() & QgsProcessingParameterDefinition.Flag.FlagIsModelOutput or definition.isDestination():
+        return []
+    if isinstance(definition, QgsProcessingParameterBoolean):
+        return [option] if algorithm.parameterAsBoolean(*arguments) else []
+    if isinstance(definition, QgsProcessingParameterNumber):
+        if definition.dataType() == QgsProcessingParameterNumber.Type.Integer:
+            return [option, str(algorithm.parameterAsInt(*arguments))]
+        return [option, repr(algorithm.parameterAsDouble(*arguments))]
+    if isinstance(definition, QgsProcessingParameterEnum):
+        return [option, algorithm.parameterAsEnumString(*arguments)]
+    if isinstance(definition, QgsProcessingParameterFeatureSource):
+        return [option, polygons_path(job, name)]
+    if isinstance(definition, QgsProcessingParameterFile):
+        return [option, job.path(name)]
+    if isinstance(definition, QgsProcessingParameterString):
+        return [option, algorithm.parameterAsString(*arguments)]
+    return []
 
-    def warn(self, text: str) -> None:
-        self._feedback.pushWarning(text)
 
-    def line(self, text: str) -> None:
-        self._feedback.pushConsoleInfo(text)
+class ImageAlgorithm(EngineAlgorithm):
+    """An algorithm that looks at an orthophoto through a model, within an extent or an area of interest."""
 
-    def is_cancelled(self) -> bool:
-        return self._feedback.isCanceled()
+    IMAGE = "INPUT"
 
-    def tick(self) -> None:
-        # qgis_process and scripts run algorithms in the main thread; without its events no Ctrl-C arrives.
-        if self._in_main_thread:
-            QCoreApplication.processEvents()
+    def check_raster(self, name: str, raster: Raster, parameters: Mapping[str, Any]) -> None:
+        if not raster.path and not (parameters.get("EXTENT") or parameters.get("AOI")):
+            raise no_area(raster.name)
+
+    def image_arguments(self, job: Job) -> list[str]:
+        """Return the image, drawn by QGIS if it is a service, and the bounds asked for."""
+        (raster,) = job.rasters[self.IMAGE]
+        extent = None
+        if job.has("EXTENT"):
+            extent = self.parameterAsExtent(job.parameters, "EXTENT", job.context, raster.crs)
+            if not extent.intersects(raster.extent):
+                raise EngineError("The extent lies outside the layer {layer}; choose one on it.", layer=raster.name)
+        path = self.image_path(job, self.IMAGE) if raster.path else self._drawn(job, raster, extent)
+        if extent is None:
+            return [path]
+        edges = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
+        return [path, "--bounds", *map(repr, edges)]
+
+    def _drawn(self, job: Job, raster: Raster, extent: QgsRectangle | None) -> str:
+        area = extent
+        if job.has("AOI"):
+            polygons = extent_of(job, "AOI", raster.crs)
+            area = polygons if extent is None or polygons is None else extent.intersect(polygons)
+        path = draw_service(
+            raster, area, job.model_gsd(), job.folder, job.context.transformContext(), job.feedback
+        )
+        job.names[path] = raster.name
+        return self.image_path(job, self.IMAGE, path)
+
+

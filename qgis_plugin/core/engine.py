@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +15,15 @@ from typing import Any
 from .runner import (
     PROTOCOL,
     EngineError,
+    cannot_start,
     clean_environment,
     detached,
     lacks_package,
     missing_package,
     other_protocol,
 )
+from .setup_marker import read_marker
+from .texts import marked
 
 SETTING = "geofootprint/python"
 """Key of QGIS's settings that holds the path of the Python."""
@@ -26,11 +31,19 @@ SETTING = "geofootprint/python"
 VARIABLE = "GEOFOOTPRINT_PYTHON"
 """Environment variable that goes before the setting."""
 
+IN_ENVIRONMENT = marked("the environment variable GEOFOOTPRINT_PYTHON")
+IN_SETTINGS = marked("Settings > Options > geofootprint")
+"""Origins of an engine."""
+
 PRIVATE_FOLDER = Path(".geofootprint", "venv")
 """Virtual environment below the home folder that is taken when neither of them is set."""
 
 CHECK_SECONDS = 60
 """The first start after an installation compiles and reads everything from a cold disk."""
+
+
+class NotSetUp(EngineError):
+    """There is no engine, and setting it up helps."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,10 @@ class Engine:
         """Return the argument list of a child that reports itself in JSON lines and ends with its parent."""
         return [self.python, "-m", "geofootprint_cli", "--progress", "json", "--watch-stdin", *arguments]
 
+    def info_command(self) -> list[str]:
+        """Return the argument list of a child that tells versions, model and protocol as JSON, and ends."""
+        return [self.python, "-m", "geofootprint_cli", "--progress", "none", "info", "--json"]
+
     def check(self) -> dict[str, Any]:
         """Start the engine and return what it tells of itself: versions, model, protocol.
 
@@ -60,10 +77,9 @@ class Engine:
         EngineError
             If it does not start, lacks geofootprint, or speaks another protocol.
         """
-        command = [self.python, "-m", "geofootprint_cli", "--progress", "none", "info", "--json"]
         try:
             done = subprocess.run(
-                command,
+                self.info_command(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=CHECK_SECONDS,
@@ -72,26 +88,71 @@ class Engine:
                 **detached(),
             )
         except OSError as error:
-            raise EngineError(f"{self.python} cannot be started: {error.strerror or error}.") from error
+            raise cannot_start(self.python, error) from error
         except subprocess.TimeoutExpired as error:
-            raise EngineError(f"{self.python} gave no answer for {CHECK_SECONDS} seconds.") from error
-        return _read_answer(self.python, done)
+            raise EngineError(
+                "{python} gave no answer for {seconds} seconds; press Check again, or Repair.",
+                python=self.python,
+                seconds=CHECK_SECONDS,
+            ) from error
+        output, errors = (stream.decode("utf-8", "replace").strip() for stream in (done.stdout, done.stderr))
+        return read_answer(self.python, done.returncode, output, errors)
 
 
-def _read_answer(python: str, done: subprocess.CompletedProcess) -> dict[str, Any]:
-    errors = done.stderr.decode("utf-8", "replace").strip()
+def read_answer(python: str, code: int, output: str, errors: str) -> dict[str, Any]:
+    """Return what the engine told of itself.
+
+    Parameters
+    ----------
+    python : str
+        Interpreter that was started, for messages.
+    code : int
+        Its exit code.
+    output, errors : str
+        What it wrote to stdout and stderr.
+
+    Raises
+    ------
+    EngineError
+        If that is no answer, or one of another protocol.
+    """
     if lacks_package(errors):
-        raise EngineError(missing_package(python))
+        raise missing_package(python)
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(output)
     except ValueError:
         answer = None
-    if done.returncode != 0 or not isinstance(answer, dict):
-        last = errors.splitlines()[-1] if errors else f"exit code {done.returncode}"
-        raise EngineError(f"{python} does not answer as geofootprint does: {last}")
+    if code != 0 or not isinstance(answer, dict):
+        raise EngineError(
+            "{python} does not answer as geofootprint does; press Repair in Settings > Options > geofootprint. "
+            "Its last words: {words}",
+            python=python,
+            words=errors.splitlines()[-1] if errors else f"exit code {code}",
+        )
     if answer.get("protocol") != PROTOCOL:
-        raise EngineError(other_protocol(answer.get("protocol")))
+        raise other_protocol(answer.get("protocol"))
     return answer
+
+
+def plugin_version() -> str:
+    """Return the version of this plugin, which is that of the geofootprint it goes with."""
+    metadata = configparser.ConfigParser()
+    metadata.read(Path(__file__).parents[1] / "metadata.txt", encoding="utf-8")
+    return metadata["general"]["version"]
+
+
+def is_newer(version: str, other: str) -> bool:
+    """Say whether a version is newer than another one, by the numbers that they begin with."""
+    return _numbers(version) > _numbers(other)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return 0.2.0 as (0, 2), and 0.2.1rc1 as (0, 2, 1)."""
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    parts = [int(part) for part in numbers.group().split(".")] if numbers else []
+    while parts and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
 
 
 def python_in(folder: Path) -> Path:
@@ -119,28 +180,65 @@ def find_engine(
 
     Raises
     ------
+    NotSetUp
+        If none is configured, or nothing is at the path in the settings.
     EngineError
-        If none is configured, or nothing is at the path that is.
+        If nothing is at the path that the environment variable names.
     """
     environ = os.environ if environ is None else environ
-    for path, origin in (
-        (environ.get(VARIABLE), f"the environment variable {VARIABLE}"),
-        (setting, "Settings > Options > geofootprint"),
-    ):
-        if path and path.strip():
-            return _engine_at(Path(path.strip()).expanduser(), origin)
-    private = python_in((home or Path.home()) / PRIVATE_FOLDER)
-    if private.is_file():
-        return Engine(str(private), str(private.parents[1]))
-    raise EngineError(
-        "geofootprint needs a Python that has it installed, and none is set: choose one in "
-        f"Settings > Options > geofootprint, or name it in the environment variable {VARIABLE}."
+    named = (environ.get(VARIABLE) or "").strip()
+    if named:
+        engine = _engine_at(named, IN_ENVIRONMENT)
+        if engine is None:
+            raise EngineError(
+                "No Python is at {python}, where the environment variable {variable} says that it is; correct it and "
+                "start QGIS again.",
+                python=named,
+                variable=VARIABLE,
+            )
+        return engine
+    chosen = (setting or "").strip()
+    if chosen:
+        engine = _engine_at(chosen, IN_SETTINGS)
+        if engine is None:
+            raise NotSetUp(
+                "No Python is at {python}, where Settings > Options > geofootprint says that it is; correct it, or press "
+                "Set up there.",
+                python=chosen,
+            )
+        return engine
+    return _private_engine(home or Path.home())
+
+
+def _private_engine(home: Path) -> Engine:
+    folder = home / PRIVATE_FOLDER
+    python, marker = python_in(folder), read_marker(folder)
+    if marker is not None and not marker.ready:
+        raise NotSetUp(
+            "The set-up of the engine in {folder} did not come to its end; press Set up in "
+            "Settings > Options > geofootprint.",
+            folder=folder,
+        )
+    if python.is_file():
+        return Engine(str(python), str(folder))
+    if marker is not None:
+        raise NotSetUp(
+            "The engine in {folder} has lost its Python, {python}; press Repair in Settings > Options > geofootprint.",
+            folder=folder,
+            python=marker.python,
+        )
+    raise NotSetUp(
+        "geofootprint needs an engine, and none is set up yet: press Set up in Settings > Options > geofootprint. "
+        "A Python that has geofootprint can be chosen there too, or be named in the environment variable {variable}.",
+        variable=VARIABLE,
     )
 
 
-def _engine_at(path: Path, origin: str) -> Engine:
+def _engine_at(text: str, origin: str) -> Engine | None:
+    """Return the engine at a path, which may be an interpreter or the folder of an environment."""
+    path = Path(text).expanduser()
     python = python_in(path) if path.is_dir() else path
     if not python.is_file():
-        raise EngineError(f"No Python is at {python}, where {origin} says that it is; correct it.")
+        return None
     # Not resolved: the link of a virtual environment is what makes it one.
     return Engine(os.path.abspath(python), origin)

@@ -50,7 +50,20 @@ FOREIGN = (
 
 
 class EngineError(Exception):
-    """The engine could not do what was asked; the text is a sentence for the user."""
+    """The engine could not do what was asked; the text is a sentence for the user.
+
+    Parameters
+    ----------
+    template : str
+        The sentence, with the names of `values` in braces; it is what a translation is looked up by.
+    **values
+        What takes the place of the braces; without any the template is the sentence as it is.
+    """
+
+    def __init__(self, template: str, **values: object) -> None:
+        super().__init__(template.format(**values) if values else template)
+        self.template = template
+        self.values = values
 
 
 class EngineCancelled(EngineError):
@@ -129,17 +142,17 @@ def run_command(
     EngineError
         If the child does not start, fails, crashes, or ends without a result.
     """
-    child = _Child(command, cwd)
+    child = Child(command, cwd)
     try:
         answer = _follow(child, listener)
     finally:
         child.stop(patience)
     if answer.result is not None and child.process.returncode == 0:
         return answer.result
-    raise EngineError(answer.failure(command[0], child.process.returncode))
+    raise answer.failure(command[0], child.process.returncode)
 
 
-def _follow(child: _Child, listener: Listener) -> _Answer:
+def _follow(child: Child, listener: Listener) -> _Answer:
     """Hand the child's lines on until it ends."""
     answer = _Answer(listener)
     while True:
@@ -153,10 +166,25 @@ def _follow(child: _Child, listener: Listener) -> _Answer:
         listener.tick()
 
 
-class _Child:
-    """A process whose output is read by threads into one queue."""
+class Child:
+    """A process whose output is read by threads into one queue.
 
-    def __init__(self, command: Sequence[str], cwd: str | None) -> None:
+    Parameters
+    ----------
+    command : sequence of str
+        Path of the program and its arguments.
+    cwd : str or None
+        Folder that it works in.
+    environ : mapping, optional
+        In place of the clean environment.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str], cwd: str | None, environ: Mapping[str, str] | None = None) -> None:
         try:
             self.process = subprocess.Popen(
                 list(command),
@@ -164,11 +192,11 @@ class _Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
-                env=clean_environment(command[0]),
+                env=clean_environment(command[0]) if environ is None else dict(environ),
                 **detached(),
             )
         except OSError as error:
-            raise EngineError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
+            raise cannot_start(command[0], error) from error
         self._lines: queue.Queue[tuple[bool, str]] = queue.Queue()
         # A line of the protocol is read whole, however long.
         self._readers = [
@@ -254,7 +282,7 @@ class _Answer:
     def _take_event(self, event: dict[str, Any]) -> None:
         kind = event.pop("event")
         if kind == "start" and event.get("protocol") != PROTOCOL:
-            raise EngineError(other_protocol(event.get("protocol")))
+            raise other_protocol(event.get("protocol"))
         if kind == "progress":
             self._listener.progress(str(event.get("stage", "")), event.get("done", 0), event.get("total", 0))
         elif kind == "warning":
@@ -264,16 +292,15 @@ class _Answer:
         elif kind == "result":
             self.result = event
 
-    def failure(self, python: str, code: int) -> str:
-        """Say in a sentence why there is no result."""
+    def failure(self, python: str, code: int) -> EngineError:
+        """Return the error that tells why there is no result."""
         if self.error:
-            return self.error
+            return EngineError(self.error)
         if any(lacks_package(line) for line in self._tail):
             return missing_package(python)
         if code == 0:
-            return f"The engine {python} ended without a result."
-        last = f" Its last words: {self._tail[-1]}" if self._tail else ""
-        return f"The engine {_cause_of_death(code)}.{last}"
+            return EngineError("The engine {python} ended without a result.", python=python)
+        return _cause_of_death(code, self._tail[-1] if self._tail else "-")
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -289,25 +316,43 @@ def lacks_package(output: str) -> bool:
     return output.endswith(": No module named geofootprint_cli")
 
 
-def missing_package(python: str) -> str:
-    """Say that a Python lacks geofootprint, and how it gets it."""
-    return f'{python} has no geofootprint; install it with "{python}" -m pip install geofootprint.'
+def cannot_start(program: str, error: OSError) -> EngineError:
+    """Return the error that a program does not even start."""
+    return EngineError("{program} cannot be started: {why}.", program=program, why=error.strerror or error)
 
 
-def other_protocol(number: object) -> str:
-    """Say that engine and plugin are too far apart in age."""
-    return (
-        f"The engine speaks version {number} of the protocol and this plugin version {PROTOCOL}; "
-        "update the older of the two."
+def missing_package(python: str) -> EngineError:
+    """Return the error that a Python lacks geofootprint, which tells how it gets it."""
+    return EngineError(
+        "{python} has no geofootprint; press Repair in Settings > Options > geofootprint, or install it with "
+        '"{python}" -m pip install geofootprint.',
+        python=python,
     )
 
 
-def _cause_of_death(code: int) -> str:
+def other_protocol(number: object) -> EngineError:
+    """Return the error that engine and plugin are too far apart in age, which tells the older of the two."""
+    if isinstance(number, int) and number > PROTOCOL:
+        return EngineError(
+            "The engine is newer than this plugin (protocol {engine} instead of {plugin}); update the plugin in "
+            "Plugins > Manage and Install Plugins.",
+            engine=number,
+            plugin=PROTOCOL,
+        )
+    return EngineError(
+        "The engine is older than this plugin (protocol {engine} instead of {plugin}); press Update in "
+        "Settings > Options > geofootprint.",
+        engine=number,
+        plugin=PROTOCOL,
+    )
+
+
+def _cause_of_death(code: int, last: str) -> EngineError:
     if code == -9:
-        return "was killed by the system, most likely because the memory was full"
-    if code < 0:
+        return EngineError("The engine was killed by the system, most likely because the memory was full.")
+    if code < 0 or code >= 0xC0000000:  # a signal, or Windows's way to tell of a crash
+        name = f"{code:#x}"
         with contextlib.suppress(ValueError):
-            return f"crashed ({signal.Signals(-code).name})"
-    if code >= 0xC0000000:  # Windows' way to tell of a crash
-        return f"crashed (code {code:#x})"
-    return f"ended with exit code {code}"
+            name = signal.Signals(-code).name
+        return EngineError("The engine crashed ({name}). Its last words: {last}", name=name, last=last)
+    return EngineError("The engine ended with exit code {code}. Its last words: {last}", code=code, last=last)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from geofootprint_qgis.core.engine import Engine, find_engine, python_in
+from geofootprint_qgis.core.engine import Engine, find_engine, is_newer, plugin_version, python_in
 from geofootprint_qgis.core.runner import EngineError
+from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+from geofootprint import __version__
 
 
 @pytest.fixture
@@ -65,6 +69,39 @@ def test_nothing_set(tmp_path):
         find_engine(None, {}, tmp_path)
 
 
+def mark(folder, *, ready):
+    write_marker(folder, Marker(ready=ready, version="1", python="/usr/bin/python3", python_version="3", source="PyPI"))
+
+
+def test_an_interrupted_set_up_is_no_engine(python, tmp_path):
+    python(".geofootprint/venv")
+    mark(tmp_path / ".geofootprint" / "venv", ready=False)
+    with pytest.raises(EngineError, match=r"did not come to its end; press Set up"):
+        find_engine(None, {}, tmp_path)
+    mark(tmp_path / ".geofootprint" / "venv", ready=True)
+    assert find_engine(None, {}, tmp_path).origin == str(tmp_path / ".geofootprint" / "venv")
+
+
+def test_an_engine_whose_python_was_taken_away(python, tmp_path):
+    path = python(".geofootprint/venv")
+    mark(tmp_path / ".geofootprint" / "venv", ready=True)
+    path.unlink()
+    with pytest.raises(EngineError, match=r"has lost its Python, /usr/bin/python3; press Repair"):
+        find_engine(None, {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "newer"),
+    [("0.2.0", "0.1.9", True), ("0.10", "0.9", True), ("0.1.0", "0.1", False), ("0.1", "0.2", False), ("1rc1", "0", True)],
+)
+def test_versions_are_compared_by_their_numbers(version, other, newer):
+    assert is_newer(version, other) is newer
+
+
+def test_the_plugin_knows_its_version():
+    assert plugin_version() == __version__
+
+
 def test_a_wrong_variable_is_not_passed_over(python, tmp_path):
     setting = python("good")
     wrong = tmp_path / "gone" / "python"
@@ -84,7 +121,8 @@ def test_the_real_engine_answers():
         ("print('Python 2')", "does not answer as geofootprint does"),
         ("import sys; sys.exit('ImportError: libGL.so.1')", "does not answer .*libGL"),
         ("exit('/x/python: No module named geofootprint_cli')", "-m pip install geofootprint"),
-        ("print('{\"protocol\": 7}')", "speaks version 7"),
+        ("print('{\"protocol\": 7}')", "newer than this plugin .protocol 7 instead of 1.; update the plugin"),
+        ("print('{\"protocol\": 0}')", "older than this plugin .protocol 0 instead of 1.; press Update"),
         ("print('[]')", "does not answer"),
     ],
 )
@@ -109,7 +147,9 @@ def test_an_engine_that_does_not_answer(answering, monkeypatch):
 def test_the_core_imports_nothing_but_the_standard_library():
     core = Path(__file__).resolve().parents[2] / "qgis_plugin" / "core"
     for path in core.glob("*.py"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if words[:1] in (["import"], ["from"]) and not words[1].startswith("."):
-                assert words[1].split(".")[0] in sys.stdlib_module_names, line
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in names:
+                assert name.split(".")[0] in sys.stdlib_module_names, f"{path}: {name}"

@@ -130,9 +130,9 @@ def test_the_engine_s_own_sentence_is_the_error(fake):
     [
         ("sys.exit('out of paper')", r"ended with exit code 1. Its last words: out of paper"),
         ("sys.exit(0)", r"ended without a result"),
-        ("emit('result'); sys.exit(1)", r"ended with exit code 1\.$"),
+        ("emit('result'); sys.exit(1)", r"ended with exit code 1\. Its last words: -$"),
         ("sys.exit('python: No module named geofootprint_cli')", r"-m pip install geofootprint"),
-        ("emit('start', protocol=2); time.sleep(60)", r"speaks version 2 .* this plugin version 1"),
+        ("emit('start', protocol=2); time.sleep(60)", r"newer than this plugin \(protocol 2 instead of 1\)"),
     ],
 )
 def test_other_ends_are_explained(fake, body, sentence):
@@ -148,6 +148,15 @@ def test_a_crash_is_told(fake, name, sentence):
     command = fake(f"import signal; os.kill(os.getpid(), signal.{name})")
     with pytest.raises(EngineError, match=sentence):
         run_command(command, Listener())
+
+
+def test_a_sentence_remembers_how_it_was_put_together(fake):
+    with pytest.raises(EngineError) as caught:
+        run_command(fake("sys.exit('out of {paper}')"), Listener())
+    error = caught.value
+    assert error.template == "The engine ended with exit code {code}. Its last words: {last}"
+    assert error.values == {"code": 1, "last": "out of {paper}"}
+    assert str(error) == "The engine ended with exit code 1. Its last words: out of {paper}"
 
 
 def test_a_python_that_does_not_exist(tmp_path):

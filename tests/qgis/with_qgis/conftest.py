@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -17,7 +20,9 @@ try:
     from qgis.core import (
         QgsApplication,
         QgsFeature,
+        QgsFeatureRequest,
         QgsGeometry,
+        QgsProcessingContext,
         QgsProcessingFeedback,
         QgsProject,
         QgsRasterLayer,
@@ -52,7 +57,9 @@ def plugin(qgis_app, plugin_folder):
     Processing.initialize()
     from geofootprint_qgis import classFactory
 
-    plugin = classFactory(Mock())
+    desktop = Mock()
+    desktop.mainWindow.return_value = None
+    plugin = classFactory(desktop)
     plugin.initProcessing()
     yield plugin
     plugin.unload()
@@ -121,6 +128,32 @@ def cancelling_feedback():
 
 
 @pytest.fixture
+def context(project):
+    """Return a context that loads its results into the project."""
+    context = QgsProcessingContext()
+    context.setProject(project)
+    return context
+
+
+@contextlib.contextmanager
+def limited(size):
+    """Let no file of this process grow beyond some bytes, as if the disk were full."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture
+def small_files():
+    return limited
+
+
+@pytest.fixture
 def run(provider):
     """Return a function that runs one of our algorithms with QGIS's own `processing.run`."""
     import processing
@@ -144,11 +177,15 @@ def squares(tmp_path):
         )
         feature.setAttributes([number, 0.75, bool(number), "Straße.tif"])
         layer.dataProvider().addFeatures([feature])
-    path = str(tmp_path / "squares.gpkg")
-    QgsVectorFileWriter.writeAsVectorFormatV3(
-        layer, path, QgsProject.instance().transformContext(), QgsVectorFileWriter.SaveVectorOptions()
-    )
-    return path
+    return write_layer(layer, tmp_path / "squares.gpkg")
+
+
+def write_layer(layer, path):
+    """Write a layer as GeoPackage or FlatGeobuf and return its path."""
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}[path.suffix]
+    QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), QgsProject.instance().transformContext(), options)
+    return str(path)
 
 
 class FakeEngine:
@@ -161,16 +198,21 @@ class FakeEngine:
     def write(self, body):
         head = f"""\
             #!{sys.executable}
-            import json, os, shutil, signal, sys, time
+            import json, os, resource, shutil, signal, sys, time
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             def emit(event, **fields):
                 print(json.dumps({{"event": event, **fields}}), flush=True)
             with open({str(self._calls)!r}, "w") as file:
-                json.dump({{"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd()}}, file)
+                json.dump({{"argv": sys.argv[1:], "environ": dict(os.environ), "cwd": os.getcwd(), "pid": os.getpid()}}, file)
             out = sys.argv[sys.argv.index("-o") + 1] if "-o" in sys.argv else None
             emit("start", protocol=1)
             """
         self.path.write_text(textwrap.dedent(head) + textwrap.dedent(body), encoding="utf-8")
         self.path.chmod(0o755)
+
+    @property
+    def started(self):
+        return self._calls.exists()
 
     @property
     def call(self):
@@ -184,12 +226,29 @@ class FakeEngine:
         return argv[5:]
 
 
+def without_fid(path):
+    layer = QgsVectorLayer(path, "squares", "ogr").materialize(QgsFeatureRequest())
+    layer.dataProvider().deleteAttributes([layer.fields().indexOf("fid")])
+    layer.updateFields()
+    return layer
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def fake_engine(tmp_path, monkeypatch, squares):
     """Return an engine that writes two squares, until it is given another script."""
     folder = tmp_path / "fake"
     folder.mkdir()
     engine = FakeEngine(folder)
-    engine.write(f"shutil.copy({squares!r}, out); emit('result', count=2)")
+    # The engine's FlatGeobuf has no column fid.
+    engine.result = write_layer(without_fid(squares), folder / "squares.fgb")
+    engine.write(f"shutil.copy({engine.result!r}, out); emit('result', count=2, area_m2=200.0)")
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", str(engine.path))
     return engine

@@ -5,38 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
-from qgis.core import QgsApplication, QgsSettings
+from qgis.core import QgsApplication, QgsRasterLayer, QgsSettings
 
 
-def test_the_provider_and_its_algorithms(provider):
+def test_the_provider(provider):
     assert (provider.id(), provider.name()) == ("geofootprint", "geofootprint")
-    assert sorted(algorithm.id() for algorithm in provider.algorithms()) == [
-        "geofootprint:rasterizelabels",
-        "geofootprint:segmentbuildings",
-    ]
     assert not provider.icon().isNull()
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("segmentbuildings", ["INPUT", "EXTENT", "MODEL", "THRESHOLD", "OUTPUT"]),
-        ("rasterizelabels", ["FOOTPRINTS", "IMAGE", "CONTOUR_WIDTH", "ALL_TOUCHED", "OUTPUT"]),
-    ],
-)
-def test_an_algorithm_describes_itself(provider, name, parameters):
-    algorithm = provider.algorithm(name)
-    assert [parameter.name() for parameter in algorithm.parameterDefinitions()] == parameters
-    assert algorithm.group() == "Buildings"
-    assert algorithm.shortHelpString()
-    assert algorithm.shortDescription()
-    assert "building" in algorithm.tags()
-    assert Path(algorithm.svgIconPath()).is_file()
-    assert not algorithm.icon().isNull()
-    assert algorithm.canExecute()[0]
+def test_no_engine_is_started_by_loading(plugin_folder, fake_engine):
+    script = "from geofootprint_qgis.provider import GeofootprintProvider as P; p = P(); p.refreshAlgorithms(); print(p)"
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(plugin_folder)}, check=True)
+    assert not fake_engine.started
 
 
 def test_unloading_and_loading_in_the_desktop(plugin):
@@ -46,9 +29,87 @@ def test_unloading_and_loading_in_the_desktop(plugin):
     plugin.initGui()
     assert registry.algorithmById("geofootprint:segmentbuildings") is not None
     ((factory,), _) = plugin._iface.registerOptionsWidgetFactory.call_args
+    ((button,), _) = plugin._iface.addToolBarIcon.call_args
+    menu = [call.args[1] for call in plugin._iface.addPluginToRasterMenu.call_args_list]
+    assert [action.text() for action in menu] == ["Set Up Engine...", "Segment Buildings...", "Try It With a Demo Scene"]
+    assert button is menu[1]
     plugin.unload()
     plugin._iface.unregisterOptionsWidgetFactory.assert_called_once_with(factory)
+    plugin._iface.removeToolBarIcon.assert_called_once_with(button)
+    assert plugin._iface.removePluginRasterMenu.call_count == 3
     plugin.initProcessing()
+
+
+@pytest.fixture
+def desktop(plugin, project):
+    """Return QGIS's Desktop as far as the actions need it."""
+    desktop = Mock()
+    desktop.mainWindow.return_value = None
+    return desktop
+
+
+@pytest.fixture
+def actions(desktop):
+    from geofootprint_qgis.gui.actions import Actions
+
+    actions = Actions(desktop, desktop.set_up)
+    yield actions
+    actions.remove()
+
+
+def shown(desktop):
+    return [call.args[1] for call in desktop.messageBar().pushMessage.call_args_list]
+
+
+def test_the_button_opens_segment_buildings_with_the_active_layer(actions, desktop, ortho, monkeypatch):
+    import processing
+
+    opened = Mock()
+    monkeypatch.setattr(processing, "createAlgorithmDialog", opened)
+    desktop.activeLayer.return_value = ortho
+    actions.segment.trigger()
+    opened.assert_called_once_with("geofootprint:segmentbuildings", {"INPUT": ortho.id()})
+    opened.return_value.show.assert_called_once_with()
+    desktop.activeLayer.return_value = None
+    actions.segment.trigger()
+    assert opened.call_args.args == ("geofootprint:segmentbuildings", {})
+
+
+def test_without_an_engine_the_actions_open_the_set_up(actions, desktop, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("GEOFOOTPRINT_PYTHON")
+    for action in (actions.segment, actions.demo):
+        action.trigger()
+    assert desktop.set_up.call_count == 2
+    assert shown(desktop) == []
+
+
+def test_a_wrong_variable_is_told_since_no_set_up_mends_it(actions, desktop, monkeypatch):
+    monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/gone/python")
+    for action in (actions.segment, actions.demo):
+        action.trigger()
+    assert len([text for text in shown(desktop) if "No Python is at /gone/python" in text]) == 2
+    desktop.set_up.assert_not_called()
+
+
+def test_try_it_shows_the_scene_and_its_buildings(actions, desktop, project, inputs, fake_engine, qtbot):
+    image, buildings = str(inputs / "ortho.tif"), str(inputs / "buildings.gpkg")
+    fields = {"image": image, "buildings": buildings, "truth": buildings, "report": "r.html", "count": 3, "true_count": 4}
+    fake_engine.write(f"emit('result', **{fields!r})")
+    actions.demo.trigger()
+    qtbot.waitUntil(lambda: "3 buildings found where 4 stand." in shown(desktop), timeout=20_000)
+    assert fake_engine.arguments[:2] == ["demo", "-o"]
+    layers = sorted(layer.name() for layer in project.mapLayers().values())
+    assert layers == ["Buildings", "Demo orthophoto"]
+    ((extent,), _) = desktop.mapCanvas().setExtent.call_args
+    assert extent == QgsRasterLayer(image, "i").extent()
+
+
+def test_try_it_tells_what_went_wrong(actions, desktop, project, fake_engine, qtbot):
+    fake_engine.write("emit('error', code=2, text='The moon is in the way.'); sys.exit(2)")
+    actions.demo.trigger()
+    qtbot.waitUntil(lambda: "The moon is in the way." in shown(desktop), timeout=20_000)
+    assert not project.mapLayers()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+from conftest import is_running
 from qgis.core import QgsVectorLayer
 
 # Debian's wrapper passes an option that its own qgis_process does not know.
@@ -41,7 +42,7 @@ def qgis_process(environment):
 def test_it_is_listed(qgis_process):
     done = qgis_process("list")
     assert "segmentbuildings" in done.stdout
-    assert "rasterizelabels" in done.stdout
+    assert "trainmodel" in done.stdout
 
 
 def test_segment_with_the_default_model_to_a_shapefile(qgis_process, inputs, tmp_path):
@@ -60,6 +61,41 @@ def test_rasterize_labels(qgis_process, inputs, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert out.is_file()
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(environment, inputs, tmp_path):
+    outs = [tmp_path / f"Höfe {number}.gpkg" for number in (1, 2)]
+    command = [PROGRAM, "run", SEGMENT, "--", f"INPUT={inputs / 'ortho.tif'}"]
+    running = [
+        subprocess.Popen([*command, f"OUTPUT={out}"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for out in outs
+    ]
+    for process in running:
+        text, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, text
+    first, second = (QgsVectorLayer(str(out), "out", "ogr").featureCount() for out in outs)
+    assert first == second > 0
+
+
+def test_parameters_of_every_kind_on_the_command_line(qgis_process, inputs, fake_engine, tmp_path):
+    done = qgis_process(
+        "run", SEGMENT, "--", f"INPUT={inputs / 'ortho.tif'}", "EXTENT=680810,680850,5236960,5237040 [EPSG:25832]",
+        "THRESHOLD=0.4", "OUTLINE=area", "TTA=true", "BANDS=3", "BANDS=2", "BANDS=1", f"AOI={inputs / 'buildings.gpkg'}",
+        f"OUTPUT={tmp_path / 'out.gpkg'}", GEOFOOTPRINT_PYTHON=str(fake_engine.path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = fake_engine.arguments
+    assert said[1] == f"vrt://{inputs / 'ortho.tif'}?bands=3,2,1"
+    assert said[2:7] == ["--bounds", "680810.0", "5236960.0", "680850.0", "5237040.0"]
+    assert said[9:] == [
+        "--aoi", str(inputs / "buildings.gpkg"), "--threshold", "0.4", "--outline", "area", "--tta",
+    ]  # fmt: skip
+
+
+def test_the_help_has_every_parameter(qgis_process):
+    done = qgis_process("help", SEGMENT)
+    for name in ("INPUT", "EXTENT", "AOI", "MODEL", "THRESHOLD", "OUTLINE", "MIN_AREA", "BANDS", "TTA", "DEVICE", "OUTPUT"):
+        assert f"\n{name}:" in done.stdout
 
 
 def test_a_failure_is_told_and_gives_code_1(qgis_process, inputs, tmp_path):
@@ -105,11 +141,3 @@ def wait(condition, seconds):
     while not condition():
         assert time.monotonic() - start < seconds
         time.sleep(0.05)
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import is_running
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
@@ -73,25 +74,31 @@ def test_what_is_not_said_is_left_to_the_engine(run, ortho, fake_engine):
     run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
     command, image, flag, out = fake_engine.arguments
     assert (command, image, flag) == ("segment", ortho.source(), "-o")
-    assert out.endswith("buildings.gpkg")
+    assert out.endswith("buildings.fgb")
 
 
-def test_parameters_become_options(run, ortho, inputs, fake_engine, tmp_path):
+def test_parameters_become_options(run, ortho, inputs, squares, fake_engine, tmp_path):
     model = tmp_path / "a model.onnx"
     model.touch()
-    extent = "680010,680020.25,5237950,5237960 [EPSG:25832]"
-    run(SEGMENT, INPUT=str(inputs / "ortho.tif"), MODEL=str(model), THRESHOLD=0, EXTENT=extent, OUTPUT="memory:")
-    assert fake_engine.arguments[4:] == [
-        "--model", str(model), "--threshold", "0.0",
-        "--bounds", "680010.0", "5237950.0", "680020.25", "5237960.0",
+    extent = "680810,680820.25,5236960,5236970 [EPSG:25832]"
+    run(
+        SEGMENT, INPUT=str(inputs / "ortho.tif"), MODEL=str(model), THRESHOLD=0, EXTENT=extent, OUTLINE="area",
+        MIN_AREA=12.5, TTA=True, DEVICE="cpu", AOI=squares, OUTPUT="memory:",
+    )  # fmt: skip
+    (image, *bounds), options = fake_engine.arguments[1:7], fake_engine.arguments[9:]
+    assert image == ortho.source()
+    assert bounds == ["--bounds", "680810.0", "5236960.0", "680820.25", "5236970.0"]
+    assert options == [
+        "--aoi", squares, "--model", str(model), "--threshold", "0.0", "--outline", "area", "--min-area", "12.5",
+        "--tta", "--device", "cpu",
     ]  # fmt: skip
 
 
 def test_an_extent_is_given_in_the_image_s_crs(run, ortho, fake_engine):
-    run(SEGMENT, INPUT=ortho, EXTENT="11.37,11.38,47.27,47.28 [EPSG:4326]", OUTPUT="memory:")
-    west, south, east, north = map(float, fake_engine.arguments[5:])
-    assert 679_000 < west < east < 681_000
-    assert 5_237_000 < south < north < 5_240_000
+    run(SEGMENT, INPUT=ortho, EXTENT="11.388,11.393,47.262,47.265 [EPSG:4326]", OUTPUT="memory:")
+    west, south, east, north = map(float, fake_engine.arguments[3:7])
+    assert 680_000 < west < east < 682_000
+    assert 5_236_000 < south < north < 5_238_000
 
 
 def test_the_engine_gets_a_clean_environment(run, ortho, fake_engine, monkeypatch):
@@ -101,14 +108,14 @@ def test_the_engine_gets_a_clean_environment(run, ortho, fake_engine, monkeypatc
     assert "/of/qgis" not in fake_engine.call["environ"].values()
 
 
-def test_progress_warnings_and_noise_are_shown(run, ortho, fake_engine, squares, feedback):
+def test_progress_warnings_and_noise_are_shown(run, ortho, fake_engine, feedback):
     fake_engine.write(f"""
         emit("progress", stage="probabilities", done=1, total=2)
         emit("warning", text="Four bands; the last is left out.")
         print("noise of a library", file=sys.stderr, flush=True)
         time.sleep(0.3)
-        shutil.copy({squares!r}, out)
-        emit("result", count=2)
+        shutil.copy({fake_engine.result!r}, out)
+        emit("result", count=2, area_m2=200.0)
     """)
     run(SEGMENT, feedback, INPUT=ortho, OUTPUT="memory:")
     assert feedback.stages == ["Probabilities ..."]
@@ -139,21 +146,36 @@ def test_the_real_engine_s_sentence_arrives(run, inputs):
 
 
 def test_a_layer_without_crs_is_refused(run, inputs):
-    with pytest.raises(QgsProcessingException, match="The layer no_crs has no CRS; assign one"):
+    with pytest.raises(QgsProcessingException, match="The layer no_crs has no CRS; set the one"):
         run(SEGMENT, INPUT=QgsRasterLayer(str(inputs / "no_crs.tif"), "no_crs"), OUTPUT="memory:")
 
 
-def test_a_crs_that_only_qgis_knows_is_refused(run, ortho, inputs):
+def test_a_crs_that_was_set_in_qgis_holds(run, ortho, inputs):
     ortho.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))
-    with pytest.raises(QgsProcessingException, match="another CRS in QGIS than in its file"):
-        run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+    layer = run(SEGMENT, INPUT=ortho, OUTPUT="memory:")["OUTPUT"]
+    assert layer.crs().authid() == "EPSG:31254"
+    assert layer.featureCount() > 0
+    assert ortho.extent().buffered(1).contains(layer.extent())
+    assert {feature["source"] for feature in layer.getFeatures()} == {"ortho.tif"}
 
 
-def test_a_map_service_is_refused(run):
-    service = QgsRasterLayer("type=xyz&url=http://127.0.0.1:9/%7Bz%7D/%7Bx%7D/%7By%7D.png", "tiles", "wms")
-    assert service.isValid()
-    with pytest.raises(QgsProcessingException, match="The layer tiles comes from a service"):
-        run(SEGMENT, INPUT=service, OUTPUT="memory:")
+def test_a_crs_for_a_file_that_has_none(run, inputs, fake_engine):
+    layer = QgsRasterLayer(str(inputs / "no_crs.tif"), "no_crs")
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))
+    run(SEGMENT, INPUT=layer, OUTPUT="memory:")
+    assert fake_engine.arguments[1] == f"vrt://{inputs / 'no_crs.tif'}?a_srs=EPSG:31254"
+
+
+def test_a_crs_without_a_number_is_given_in_full(run, ortho, fake_engine):
+    ortho.setCrs(QgsCoordinateReferenceSystem.fromProj("+proj=tmerc +lat_0=0 +lon_0=11.5 +ellps=GRS80 +units=m"))
+    run(SEGMENT, INPUT=ortho, OUTPUT="memory:")
+    assert "?a_srs=PROJCRS[" in fake_engine.arguments[1] or "?a_srs=PROJCS[" in fake_engine.arguments[1]
+
+
+def test_bands_are_chosen(run, inputs, fake_engine):
+    run(SEGMENT, INPUT=str(inputs / "rgb_nir_alpha.tif"), BANDS=[4, 1, 2], OUTPUT="memory:")
+    # The alpha band comes along: it says where there is no image.
+    assert fake_engine.arguments[1] == f"vrt://{inputs / 'rgb_nir_alpha.tif'}?bands=4,1,2,5"
 
 
 def test_a_missing_engine_is_told_before_anything_runs(provider, run, ortho, monkeypatch):
@@ -177,14 +199,19 @@ STUCK = """
 """
 
 
-@pytest.mark.parametrize(("body", "seconds"), [(POLITE, 2), (STUCK, 7.5)], ids=["polite", "stuck"])
-def test_cancel(run, ortho, fake_engine, cancelling_feedback, tmp_path, body, seconds):
+@pytest.mark.parametrize(
+    ("name", "body", "seconds"),
+    [(SEGMENT, POLITE, 2), (SEGMENT, STUCK, 3), ("predictprobabilities", STUCK, 7.5)],
+    ids=["polite", "stuck", "stuck with files that the user sees"],
+)
+def test_cancel(run, ortho, fake_engine, cancelling_feedback, tmp_path, name, body, seconds):
     fake_engine.write(body)
-    out = tmp_path / "out.gpkg"
+    out = tmp_path / "out.tif"
     start = time.monotonic()
-    assert run(SEGMENT, cancelling_feedback, INPUT=ortho, OUTPUT=str(out)) == {}
+    assert run(name, cancelling_feedback, INPUT=ortho, OUTPUT="memory:" if name == SEGMENT else str(out)) == {}
     assert time.monotonic() - start < seconds
     assert not out.exists()
+    assert not is_running(fake_engine.call["pid"])
     assert temporary_folders() == set()
 
 
@@ -215,13 +242,30 @@ def test_a_loaded_layer_gets_its_style(run, ortho, project, fake_engine, tmp_pat
     processor = context.layerToLoadOnCompletionDetails(out).postProcessor()
     layer = QgsVectorLayer(out, "Buildings", "ogr")
     processor.postProcessLayer(layer, context, None)
+    assert layer.renderer().classAttribute() == "confidence"
+    assert [r.label() for r in layer.renderer().ranges()][-1] == "0.95 – 1"
+    assert not layer.labelsEnabled()
+    assert processor not in type(processor)._waiting
+
+
+def test_a_layer_without_confidence_gets_a_plain_style(provider):
+    from geofootprint_qgis.algorithms.results import BUILDINGS, Look
+
+    layer = QgsVectorLayer("Polygon?crs=EPSG:25832", "drawn", "memory")
+    Look.for_one_layer(BUILDINGS).postProcessLayer(layer, None, None)
     assert layer.renderer().symbol().symbolLayer(0).strokeColor().name() == "#d64a22"
-    assert not type(processor)._waiting
 
 
-def test_it_works_in_a_chain(run, ortho, fake_engine):
-    import processing
+def test_time_left_is_told_now_and_then(provider, monkeypatch, feedback):
+    from geofootprint_qgis.algorithms import messages
 
-    found = run(SEGMENT, INPUT=ortho, OUTPUT="memory:")["OUTPUT"]
-    grown = processing.run("native:buffer", {"INPUT": found, "DISTANCE": 1, "OUTPUT": "memory:"})["OUTPUT"]
-    assert grown.featureCount() == 2
+    clock = iter([0.0, 4.0, 12.0, 20.0, 40.0])
+    monkeypatch.setattr(messages.time, "monotonic", lambda: next(clock))
+    listener = messages.Messages(feedback, [("predict", 0, 80)])
+    for done in (0, 1, 3, 4, 10):
+        listener.progress("predict", done, 100)
+    assert feedback.stages == [
+        "Looking at the image ...", "Looking at the image: 3 % done, about 6 min left",
+        "Looking at the image: 10 % done, about 6 min left",
+    ]  # fmt: skip
+    assert feedback.progress() == pytest.approx(8)

@@ -1,0 +1,97 @@
+"""What the engine says, in QGIS's log and progress bar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from qgis.core import QgsProcessingFeedback
+from qgis.PyQt.QtCore import QCoreApplication, QThread
+
+from ..core.runner import Listener
+from ..core.texts import marked
+from ..translation import tr
+
+STAGES = {
+    "predict": marked("Looking at the image"),
+    "overviews": marked("Writing overviews"),
+    "vectorize": marked("Drawing outlines"),
+    "join": marked("Joining buildings"),
+    "regularize": marked("Straightening outlines"),
+    "check": marked("Reading the raster"),
+    "scoring pixels": marked("Comparing pixels"),
+    "drawing": marked("Drawing the report"),
+    "making a scene": marked("Making a scene"),
+    "train": marked("Training"),
+    "validate": marked("Validating"),
+    "export": marked("Exporting the model"),
+}
+"""The engine's stages and how they are called in the log."""
+
+REPEAT = 10.0
+"""Seconds between two lines in the log about the time that is left."""
+
+
+class Messages(Listener):
+    """Tells QGIS what the engine says.
+
+    Parameters
+    ----------
+    feedback : QgsProcessingFeedback
+    stages : sequence of (str, float, float)
+        From where to where in the progress bar, in percent, a stage goes; any other fills all of it.
+    """
+
+    def __init__(
+        self, feedback: QgsProcessingFeedback, stages: Sequence[tuple[str, float, float]] = ()
+    ) -> None:
+        self._feedback = feedback
+        self._shares = {stage: (first, last) for stage, first, last in stages}
+        self._stage = ""
+        self._started = self._told = 0.0
+        application = QCoreApplication.instance()
+        self._in_main_thread = application is not None and QThread.currentThread() == application.thread()
+
+    def progress(self, stage: str, done: float, total: float) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._started, self._told = stage, now, now
+            self._feedback.setProgressText(f"{stage_name(stage)} ...")
+        if total > 0:
+            first, last = self._shares.get(stage, (0, 100))
+            self._feedback.setProgress(first + (last - first) * done / total)
+        if 0 < done < total and now - self._told >= REPEAT:
+            self._told = now
+            left = (now - self._started) / done * (total - done)
+            text = tr("{stage}: {percent} % done, about {time} left")
+            self._feedback.setProgressText(
+                text.format(stage=stage_name(stage), percent=int(100 * done / total), time=spoken(left))
+            )
+
+    def warn(self, text: str) -> None:
+        self._feedback.pushWarning(text)
+
+    def line(self, text: str) -> None:
+        self._feedback.pushConsoleInfo(text)
+
+    def is_cancelled(self) -> bool:
+        return self._feedback.isCanceled()
+
+    def tick(self) -> None:
+        # qgis_process and scripts run algorithms in the main thread; without its events no Ctrl-C arrives.
+        if self._in_main_thread:
+            QCoreApplication.processEvents()
+
+
+def stage_name(stage: str) -> str:
+    """Return how a stage is called in the log."""
+    return tr(STAGES[stage]) if stage in STAGES else f"{stage[:1].upper()}{stage[1:]}"
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 90:
+        return tr("{} s").format(max(1, round(seconds)))
+    if seconds < 90 * 60:
+        return tr("{} min").format(round(seconds / 60))
+    return tr("{:.1f} h").format(seconds / 3600)

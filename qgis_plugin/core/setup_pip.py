@@ -1,0 +1,114 @@
+"""Fetches pip itself, for a Python that comes without it: Debian's has neither pip nor ensurepip by default."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from .runner import EngineCancelled, EngineError, Listener
+
+PYPI = "https://pypi.org/simple"
+"""Index that is asked where none is given."""
+
+TIMEOUT = 15
+"""Seconds without a byte after which the index counts as not to be reached."""
+
+BLOCK = 1 << 16
+
+RELEASE = re.compile(r"pip-(\d+(?:\.\d+)*)-py3-none-any\.whl")
+"""File name of a released pip, without those that are in trial."""
+
+
+class _Links(HTMLParser):
+    """Collects the links of an index's page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "a" and found.get("href") and "data-yanked" not in found:
+            self.links.append(found["href"] or "")
+
+
+def fetch_pip(index: str, proxy: str, folder: Path, listener: Listener) -> Path:
+    """Download the newest pip of an index and compare it with the sum that the index tells.
+
+    Parameters
+    ----------
+    index : str
+        Address of a package index (PEP 503), or nothing for PyPI.
+    proxy : str
+        Address of a proxy, or nothing for the one that the system names.
+    folder : Path
+        Where the wheel is put.
+    listener : Listener
+        Hears of it, and may cancel.
+
+    Returns
+    -------
+    Path
+        Of the wheel.
+
+    Raises
+    ------
+    EngineError
+        If the index cannot be reached, has no pip, or what came is damaged.
+    """
+    page = f"{(index or PYPI).rstrip('/')}/pip/"
+    opener = urllib.request.build_opener(*_proxy_handlers(proxy))
+    try:
+        name, address, expected = _newest(b"".join(_download(opener, page, listener)).decode("utf-8", "replace"), page)
+        listener.line(f"Downloading {name}")
+        content = b"".join(_download(opener, address, listener))
+    except (OSError, ValueError) as error:  # urllib's errors are OSErrors; ValueError: no address at all
+        raise EngineError(
+            "pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and "
+            "press Set up again, or install from a bundle file.",
+            page=re.sub(r"//[^/@]*@", "//", page),  # without a password
+            why=getattr(error, "reason", None) or error,
+        ) from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise EngineError("What {page} gave as pip is damaged; press Set up again.", page=page)
+    target = folder / name
+    target.write_bytes(content)
+    return target
+
+
+def _proxy_handlers(proxy: str) -> list[Any]:
+    return [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
+
+
+def _download(opener: urllib.request.OpenerDirector, address: str, listener: Listener) -> Iterator[bytes]:
+    if urllib.parse.urlsplit(address).scheme not in ("http", "https", "file"):
+        raise ValueError("no address of a package index")
+    with opener.open(address, timeout=TIMEOUT) as answer:
+        for block in iter(lambda: answer.read(BLOCK), b""):
+            if listener.is_cancelled():
+                raise EngineCancelled("Cancelled.")
+            yield block
+
+
+def _newest(page: str, address: str) -> tuple[str, str, str]:
+    """Return name, address and sha256 of the newest release that a page links to."""
+    parser = _Links()
+    parser.feed(page)
+    releases = []
+    for link in parser.links:
+        full, _, fragment = urllib.parse.urljoin(address, link).partition("#")
+        match = RELEASE.fullmatch(urllib.parse.unquote(full.rpartition("/")[2]))
+        if match and fragment.startswith("sha256="):
+            version = tuple(map(int, match.group(1).split(".")))
+            releases.append((version, match.group(), full, fragment[len("sha256=") :]))
+    if not releases:
+        raise ValueError("it lists no pip")
+    _, name, full, expected = max(releases)
+    return name, full, expected

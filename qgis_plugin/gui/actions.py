@@ -1,0 +1,151 @@
+"""The toolbar button and the menu: Segment Buildings for the active layer, and Try It."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from qgis.core import (
+    Qgis,
+    QgsApplication,
+    QgsProcessingAlgRunnerTask,
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingUtils,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtGui import QIcon
+from qgis.PyQt.QtWidgets import QAction
+
+from ..algorithms.base import ICON, current_engine
+from ..algorithms.results import BUILDINGS, STYLES
+from ..core.engine import NotSetUp
+from ..core.runner import EngineError
+from ..translation import said, tr
+
+SEGMENT = "geofootprint:segmentbuildings"
+DEMO = "geofootprint:makedemoscene"
+
+
+class Actions:
+    """What the plugin adds to the menu Raster and to the toolbar of plugins.
+
+    Parameters
+    ----------
+    iface : QgisInterface
+    set_up : callable
+        Opens the window that sets the engine up.
+    """
+
+    def __init__(self, iface: Any, set_up: Callable[[], None]) -> None:
+        self._iface = iface
+        self._set_up = set_up
+        self._menu = "geofootprint"
+        self.segment = self._action(tr("Segment Buildings..."), self.open_segment)
+        self.segment.setToolTip(tr("Find the buildings of the active raster layer"))
+        self.demo = self._action(tr("Try It With a Demo Scene"), self.try_it)
+        self._demo: DemoRun | None = None
+        for action in (self.segment, self.demo):
+            iface.addPluginToRasterMenu(self._menu, action)
+        iface.addToolBarIcon(self.segment)
+
+    def _action(self, text: str, call: Callable[[], None]) -> QAction:
+        action = QAction(QIcon(ICON), text, self._iface.mainWindow())
+        action.triggered.connect(lambda _checked=False: call())
+        return action
+
+    def remove(self) -> None:
+        """Take everything away again."""
+        for action in (self.segment, self.demo):
+            self._iface.removePluginRasterMenu(self._menu, action)
+        self._iface.removeToolBarIcon(self.segment)
+        if self._demo is not None:
+            self._demo.cancel()
+
+    def open_segment(self) -> Any:
+        """Open Segment Buildings, with the active layer if that is a raster, and return the dialog."""
+        import processing
+
+        layer = self._iface.activeLayer()
+        chosen = {"INPUT": layer.id()} if isinstance(layer, QgsRasterLayer) else {}
+        if not self._has_engine():
+            return None
+        dialog = processing.createAlgorithmDialog(SEGMENT, chosen)
+        dialog.show()
+        return dialog
+
+    def try_it(self) -> None:
+        """Make the demo scene, find its buildings, and show both."""
+        if self._has_engine():
+            self._demo = DemoRun(self._iface)
+
+    def _has_engine(self) -> bool:
+        """Say whether there is an engine; if not, open its set-up where that helps, and say what is wrong otherwise."""
+        try:
+            current_engine()
+        except NotSetUp:
+            self._set_up()
+            return False
+        except EngineError as error:
+            self._iface.messageBar().pushMessage("geofootprint", said(error), Qgis.MessageLevel.Warning, 0)
+            return False
+        return True
+
+
+class DemoRun:
+    """Make Demo Scene in the background; its progress and Cancel are those of QGIS's task manager.
+
+    Parameters
+    ----------
+    iface : QgisInterface
+    """
+
+    def __init__(self, iface: Any) -> None:
+        self._iface = iface
+        self._folder = os.path.join(QgsProcessingUtils.tempFolder(), "geofootprint-demo")
+        self._feedback = QgsProcessingFeedback(False)
+        # The task takes both by reference only.
+        self._context = QgsProcessingContext()
+        self._context.setProject(QgsProject.instance())
+        algorithm = QgsApplication.processingRegistry().algorithmById(DEMO).create()
+        self._algorithm = algorithm
+        self.task = QgsProcessingAlgRunnerTask(algorithm, {"OUTPUT": self._folder}, self._context, self._feedback)
+        self.task.executed.connect(self._show)
+        QgsApplication.taskManager().addTask(self.task)
+        iface.messageBar().pushMessage(
+            "geofootprint", tr("A demo scene is being made; that takes about half a minute."), Qgis.MessageLevel.Info, 10
+        )
+
+    def cancel(self) -> None:
+        """Stop it if it is still running."""
+        self._feedback.cancel()
+
+    def _show(self, successful: bool, results: dict[str, Any]) -> None:
+        if not successful or not results:
+            if not self._feedback.isCanceled():
+                text = self._feedback.textLog().strip().splitlines()[-1:] or [tr("See the log for the reason.")]
+                self._iface.messageBar().pushMessage("geofootprint", text[0], Qgis.MessageLevel.Critical, 0)
+            return
+        image = self._load(results)
+        canvas = self._iface.mapCanvas()
+        canvas.setDestinationCrs(image.crs())
+        canvas.setExtent(image.extent())
+        canvas.refresh()
+        text = tr("{count} buildings found where {true_count} stand.")
+        self._iface.messageBar().pushMessage(
+            "geofootprint",
+            text.format(count=results["COUNT"], true_count=results["TRUE_COUNT"]),
+            Qgis.MessageLevel.Success,
+            0,
+        )
+
+    def _load(self, results: dict[str, Any]) -> QgsRasterLayer:
+        """Add the image, and over it the buildings with their look."""
+        image = QgsRasterLayer(results["IMAGE"], tr("Demo orthophoto"))
+        found = QgsVectorLayer(results["BUILDINGS"], tr("Buildings"), "ogr")
+        found.loadNamedStyle(str(STYLES / BUILDINGS))
+        QgsProject.instance().addMapLayers([found, image])
+        return image

@@ -1,0 +1,296 @@
+"""The set-up in the Desktop: window, settings page and first-run message, with a real environment and a real pip."""
+
+from __future__ import annotations
+
+import ensurepip
+import glob
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from qgis.core import QgsSettings
+from qgis.PyQt.QtWidgets import QMessageBox, QWidget
+
+sys.path.append(str(Path(__file__).parents[1]))
+from fake_wheels import make_bundle, make_engine_wheels, make_index, stalling
+
+KEYS = ("geofootprint/python", "geofootprint/index")
+
+
+def pip_wheel():
+    """Return pip's wheel, which Debian keeps elsewhere than others."""
+    places = (Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels"))
+    return Path(next(path for place in places for path in sorted(glob.glob(f"{place}/pip-*.whl"))))
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    return [*make_engine_wheels(tmp_path_factory.mktemp("wheels"), "0.1.0"), pip_wheel()]
+
+
+@pytest.fixture
+def bundle(wheels, tmp_path):
+    from geofootprint_qgis.core.setup_python import this_platform
+
+    series = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return make_bundle(tmp_path / "geofootprint-bundle.zip", wheels, "0.1.0", series, this_platform())
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Make a home folder without an engine, and clear the settings."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("GEOFOOTPRINT_PYTHON")
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    yield tmp_path / "home"
+    for key in KEYS:
+        QgsSettings().remove(key)
+
+
+@pytest.fixture
+def page(provider, home, qtbot):
+    from geofootprint_qgis.gui.options import OptionsFactory
+
+    page = OptionsFactory().createWidget(None)
+    qtbot.addWidget(page)
+    yield page
+    if page.dialog is not None:
+        page.dialog.stop()
+
+
+@pytest.fixture
+def dialog(page):
+    page.set_up()
+    return page.dialog
+
+
+@pytest.fixture(autouse=True)
+def no_threads_are_left(qgis_app):
+    yield
+    from geofootprint_qgis.gui.setup_worker import RUNNING, finish_all
+
+    finish_all()
+    qgis_app.processEvents()
+    assert not RUNNING
+
+
+@pytest.fixture
+def bare_python(provider, monkeypatch):
+    """Let Pythons seem to have no ensurepip and no pip, which spares the time to unpack it."""
+    from geofootprint_qgis.core import setup_engine
+
+    choose = setup_engine.choose_interpreter
+    monkeypatch.setattr(
+        setup_engine, "choose_interpreter", lambda *found: replace(choose(*found), has_ensurepip=False, pip=())
+    )
+
+
+def wait_until_done(qtbot, dialog):
+    qtbot.waitUntil(lambda: not dialog.is_running, timeout=60_000)
+
+
+def take_bundle(dialog, bundle):
+    dialog.sources.from_bundle.setChecked(True)
+    dialog.sources.bundle.setFilePath(str(bundle))
+
+
+def take_index(dialog, address):
+    dialog.sources.other_index.setChecked(True)
+    dialog.sources.index.setText(address)
+
+
+def test_set_up_check_and_remove(page, dialog, bundle, home, qtbot, monkeypatch):
+    from geofootprint_qgis.algorithms.base import current_engine
+
+    assert page.state.text() == "No engine is set up yet: press Set up."
+    assert (page.setup_button.text(), page.remove_button.isEnabled()) == ("Set up...", False)
+    moves, stages = [], []
+    dialog.bar.valueChanged.connect(moves.append)
+    take_bundle(dialog, bundle)
+    dialog.start_button.click()
+    dialog._worker.moved.connect(lambda stage, part: stages.append(stage))
+    assert dialog.cancel_button.isVisible()
+    assert not dialog.sources.isEnabled()
+    wait_until_done(qtbot, dialog)
+    assert "geofootprint 0.1.0 works" in dialog.answer.text()
+    assert moves[-1] == 1000
+    assert moves == sorted(moves)
+    assert {"Checking the bundle", "Making the environment", "Installing packages"} <= set(stages)
+    assert "Successfully installed" in dialog.log.toPlainText()
+    dialog.close()
+
+    venv = home / ".geofootprint" / "venv"
+    assert current_engine().origin == str(venv)
+    assert str(venv) in page.state.text()
+    assert "geofootprint 0.1.0 from bundle" in page.state.text()
+    assert page.setup_button.text() == "Repair..."
+    page.button.click()
+    assert "geofootprint 0.1.0 works" in page.answer.text()
+    assert "fake-model" in page.answer.text()
+
+    monkeypatch.setattr(QMessageBox, "question", lambda *arguments: QMessageBox.StandardButton.No)
+    page.remove_button.click()
+    assert venv.exists()
+    monkeypatch.setattr(QMessageBox, "question", lambda *arguments: QMessageBox.StandardButton.Yes)
+    page.remove_button.click()
+    assert not venv.exists()
+    assert "is removed" in page.answer.text()
+    assert page.setup_button.text() == "Set up..."
+
+
+def test_another_folder_becomes_the_setting(page, dialog, bundle, home, tmp_path, qtbot, monkeypatch):
+    other = tmp_path / "Höfe" / "engine"
+    take_bundle(dialog, bundle)
+    dialog.advanced.folder.setFilePath(str(other))
+    dialog.advanced.python.setEditText(sys.executable)
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert "works" in dialog.answer.text()
+    assert QgsSettings().value("geofootprint/python") == page.python.filePath() == str(other)
+    monkeypatch.setattr(QMessageBox, "question", lambda *arguments: QMessageBox.StandardButton.Yes)
+    page.remove_button.click()
+    assert not other.exists()
+    assert page.python.filePath() == ""
+
+
+def test_cancel_leaves_everything_as_it_was(dialog, wheels, home, tmp_path, qtbot):
+    with stalling(make_index(tmp_path / "index", wheels)) as (address, stalled):
+        take_index(dialog, address)
+        dialog.start_button.click()
+        qtbot.waitUntil(stalled.is_set, timeout=60_000)
+        dialog.cancel_button.click()
+        qtbot.waitUntil(lambda: not dialog.is_running, timeout=5000)
+    assert dialog.answer.text() == "Cancelled; everything is as it was before."
+    assert not (home / ".geofootprint" / "venv").exists()
+    assert dialog.start_button.isEnabled()
+
+
+def test_closing_while_it_runs_asks_and_stops(dialog, wheels, home, tmp_path, qtbot, monkeypatch, bare_python):
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *arguments: answers.pop(0))
+    with stalling(make_index(tmp_path / "index", wheels)) as (address, stalled):
+        take_index(dialog, address)
+        dialog.start_button.click()
+        qtbot.waitUntil(stalled.is_set, timeout=60_000)
+        dialog.close()
+        assert (dialog.isVisible(), dialog.is_running) == (True, True)
+        dialog.close()
+        assert (dialog.isVisible(), dialog.is_running) == (False, False)
+    assert not (home / ".geofootprint" / "venv").exists()
+
+
+def test_a_failure_is_told_in_a_sentence_and_can_be_tried_again(dialog, bundle, qtbot):
+    take_bundle(dialog, bundle.with_name("gone.zip"))
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert "No bundle is at" in dialog.answer.text()
+    bundle.write_bytes(bundle.read_bytes()[:1000])
+    take_bundle(dialog, bundle)
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert "is damaged" in dialog.answer.text()
+    assert dialog.start_button.isEnabled()
+
+
+def test_what_should_not_happen_is_told_too(dialog, monkeypatch, qtbot):
+    def fail(*arguments, **keywords):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("geofootprint_qgis.gui.setup_dialog.set_up", fail)
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert "ZeroDivisionError" in dialog.answer.text()
+
+
+def test_an_engine_that_is_there_is_offered_and_taken(provider, home, qtbot):
+    from geofootprint_qgis.gui.setup_dialog import SetupDialog
+
+    venv = home / "venvs" / "geo"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "lib" / "python3.11" / "site-packages" / "geofootprint-0.1.0.dist-info").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "python": "3.11.2"}\'\n')
+    python.chmod(0o755)
+    dialog = SetupDialog()
+    qtbot.addWidget(dialog)
+    dialog.show()
+    qtbot.waitUntil(dialog.sources.installed.isVisible, timeout=60_000)
+    dialog.sources.installed.setChecked(True)
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert "geofootprint 0.1.0 works" in dialog.answer.text()
+    assert QgsSettings().value("geofootprint/python") == str(python)
+
+
+def test_the_index_is_remembered_but_no_password(dialog):
+    take_index(dialog, "https://mirror.example.org/simple")
+    dialog.sources.remember()
+    assert QgsSettings().value("geofootprint/index") == "https://mirror.example.org/simple"
+    take_index(dialog, "https://me:secret@mirror.example.org/simple")
+    dialog.sources.remember()
+    assert QgsSettings().value("geofootprint/index") == ""
+
+
+def test_qgis_proxy_is_taken_over(page):
+    from geofootprint_qgis.gui.setup_dialog import SetupDialog
+
+    values = {"proxyEnabled": True, "proxyType": "HttpProxy", "proxyHost": "proxy.example.org", "proxyPort": "3128"}
+    for key, value in values.items():
+        QgsSettings().setValue(f"proxy/{key}", value)
+    try:
+        assert SetupDialog().advanced.proxy.text() == "http://proxy.example.org:3128"
+    finally:
+        QgsSettings().remove("proxy")
+
+
+@pytest.fixture
+def guide(provider, home, qtbot):
+    from geofootprint_qgis.gui.setup_guide import SetupGuide
+
+    window = QWidget()
+    qtbot.addWidget(window)
+    guide = SetupGuide(Mock(**{"mainWindow.return_value": window}))
+    yield guide
+    guide.end()
+
+
+def test_without_an_engine_a_message_offers_the_set_up(guide, qgis_app):
+    guide.remind()
+    bar = guide._iface.messageBar()
+    bar.pushWidget.assert_called_once()
+    (button,), _ = bar.createMessage().layout().addWidget.call_args
+    button.click()
+    assert guide.dialog.isVisible()
+    guide.dialog.changed.emit()
+    bar.popWidget.assert_called_once()
+
+
+def test_with_an_engine_there_is_no_message(guide, monkeypatch):
+    monkeypatch.setenv("GEOFOOTPRINT_PYTHON", sys.executable)
+    guide.remind()
+    guide._iface.messageBar().pushWidget.assert_not_called()
+
+
+def test_the_menu_opens_one_window(guide):
+    guide._iface.addPluginToRasterMenu.assert_called_once_with("geofootprint", guide.action)
+    guide.action.trigger()
+    first = guide.dialog
+    guide.action.trigger()
+    assert guide.dialog is first
+
+
+def test_unloading_ends_what_is_going_on(provider, home, wheels, tmp_path, qtbot, bare_python):
+    from geofootprint_qgis.gui.setup_guide import SetupGuide
+
+    guide = SetupGuide(Mock())
+    guide.open()
+    with stalling(make_index(tmp_path / "index", wheels)) as (address, stalled):
+        take_index(guide.dialog, address)
+        guide.dialog.start_button.click()
+        qtbot.waitUntil(stalled.is_set, timeout=60_000)
+        guide.end()
+    assert not (home / ".geofootprint" / "venv").exists()
+    guide._iface.removePluginRasterMenu.assert_called_once()
