@@ -78,11 +78,15 @@ class DiscriminatorConfig:
     noise : float
         Standard deviation of the noise added to what it sees, true or predicted, both smoothed over 3 x 3 px: it
         cannot tell them by soft against hard edges. 0 shows them as they are, as in the paper.
+    pause : bool
+        Let it wait once it has won, so that the generator can catch up, and begin anew if that does not help. The
+        paper's goes on learning.
     """
 
     width: int = 32
     spectral_norm: bool = True
     noise: float = 0.05
+    pause: bool = True
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ PRESETS: Mapping[str, TrainConfig] = {
         epochs=200,
         patience=0,
         generator=GeneratorConfig(name="unet256", width=64, stride=1),
-        discriminator=DiscriminatorConfig(width=64, spectral_norm=False, noise=0.0),
+        discriminator=DiscriminatorConfig(width=64, spectral_norm=False, noise=0.0, pause=False),
         loss=LossConfig(
             bce=0.0, dice=0.0, contour=0.0, touch=0.0, l1=100.0, adversarial=1.0, adversarial_start=0.0,
             adversarial_ramp=0.0,

@@ -31,6 +31,7 @@ def test_pix2pix_is_the_papers_recipe() -> None:
     config = load_config("pix2pix")
     assert config.generator.name == "unet256"
     assert (config.generator.width, config.discriminator.width) == (64, 64)
+    assert not config.discriminator.pause
     assert config.loss == LossConfig(
         bce=0, dice=0, contour=0, touch=0, l1=100, adversarial=1, adversarial_start=0, adversarial_ramp=0
     )

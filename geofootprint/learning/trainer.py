@@ -434,8 +434,8 @@ class _Loop:
         return mean
 
     def _judgement(self, losses: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Return the losses that show who wins, the same in all processes."""
-        if "adversarial" not in losses:
+        """Return the losses that show who wins, the same in all processes; none where that changes nothing."""
+        if "adversarial" not in losses or not self.config.discriminator.pause:
             return {}
         shared = self._share(torch.stack([losses[name] for name in JUDGEMENT]))
         return dict(zip(JUDGEMENT, shared.tolist(), strict=True))

@@ -584,6 +584,11 @@ def test_a_discriminator_that_wins_is_paused_and_reset(
     ]
     assert seen.warnings[0].startswith("The discriminator has won and learns no more")
     assert any(changed)
+    # The paper's goes on learning.
+    settings = tmp_path / "paper.toml"
+    settings.write_text(tiny.read_text().replace("[discriminator]\n", "[discriminator]\npause = false\n"))
+    train(dataset, tmp_path / "paper", config=settings, epochs=4, **EXACT)
+    assert not (tmp_path / "paper" / "events.csv").exists()
 
 
 def test_it_stops_when_nothing_becomes_better(
