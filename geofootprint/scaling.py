@@ -39,12 +39,14 @@ class Scaling:
         valid : bool array of shape (H, W)
             Others become 0.
         """
-        # Doubles where single precision would lose what offsets of many digits leave.
-        exact = np.float64 if image.dtype.itemsize > 4 else np.float32
+        # Doubles where single precision would lose digits: of doubles, and of whole numbers of 32 bits.
+        exact = np.result_type(image.dtype, np.float32)
         scaled = image.astype(exact)
-        if any(self.offset):
-            scaled -= np.array(self.offset, exact)[:, None, None]
-        scaled /= np.array(self.divisor, exact)[:, None, None]
+        # The lowest float, a usual nodata value, leaves the range of floats where a divisor is below 1.
+        with np.errstate(over="ignore"):
+            if any(self.offset):
+                scaled -= np.array(self.offset, exact)[:, None, None]
+            scaled /= np.array(self.divisor, exact)[:, None, None]
         np.clip(scaled, 0, 1, out=scaled)
         if not valid.all():
             scaled[:, ~valid] = 0

@@ -26,6 +26,17 @@ def test_large_offsets_lose_nothing() -> None:
     assert scaled[0, 0].tolist() == [0, 0.5, 1]
 
 
+def test_whole_numbers_of_32_bits_lose_nothing() -> None:
+    image = np.array([[[2**30, 2**30 + 1, 2**30 + 2]]], np.int32)
+    scaled = Scaling((float(2**30),), (2.0,)).apply(image, np.ones((1, 3), np.bool_))
+    assert scaled[0, 0].tolist() == [0, 0.5, 1]
+
+
+def test_the_lowest_float_as_nodata_is_no_overflow() -> None:
+    image = np.array([[[np.finfo(np.float32).min, 0.25]]], np.float32)
+    assert Scaling((0.0,), (0.5,)).apply(image, np.array([[False, True]]))[0, 0].tolist() == [0, 0.5]
+
+
 def test_the_range_leaves_out_the_last_pixels_of_a_thousand() -> None:
     values = np.arange(100_000) % 10_000
     values[:50] = 65_535  # glints
