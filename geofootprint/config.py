@@ -252,11 +252,14 @@ PRESETS: Mapping[str, TrainConfig] = {
 """``footprint``, what serves footprints best at small cost, and ``pix2pix``, the paper's recipe."""
 
 
+LARGEST_SEED = 2**63 - 1
+"""What torch takes."""
+
 LIMITS: Mapping[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
     "minutes": (0, math.inf),
     "patience": (0, math.inf),
-    "seed": (0, math.inf),
+    "seed": (0, LARGEST_SEED),
     "generator.width": (1, math.inf),
     "generator.stride": (1, math.inf),
     "discriminator.width": (1, math.inf),
@@ -331,10 +334,12 @@ def load_config(
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise MissingFileError(f"{path} is a folder; give a TOML file, such as the config.toml of a run.")
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; check the path of the configuration.")
     try:
-        changes: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        changes: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read as TOML ({error}); see the config.toml of a run for an example.") from error
     return changes

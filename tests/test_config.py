@@ -121,3 +121,19 @@ def test_a_run_without_label_losses_needs_its_discriminator_at_once() -> None:
     assert from_dict({"loss": {**silent, "adversarial_start": 0.0}}).loss.adversarial > 0
     with pytest.raises(OptionError, match="begin with weights of 0"):
         from_dict({"loss": silent})
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("epochs = 3\n", encoding="utf-8-sig")
+    assert load_config(None, path).epochs == 3
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="is a folder; give a TOML file"):
+        load_config(None, tmp_path)
+
+
+def test_seeds_are_what_torch_takes(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"'seed' in .* must be from 0 to"):
+        load_config(None, written(tmp_path, "seed = 99999999999999999999"))

@@ -66,15 +66,23 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     ModelError
         If the file is damaged, not a checkpoint, or of a newer schema.
     """
+    if Path(path).is_dir():
+        raise MissingFileError(f"{path} is a folder; give the best.ckpt of a run.")
     if not Path(path).is_file():
         raise MissingFileError(f"{path} does not exist; check the path of the checkpoint.")
-    damaged = f"{path} is not a checkpoint of geofootprint, or is damaged; give the last.ckpt or best.ckpt of a run."
+    damaged = (
+        f"{path} is not a checkpoint of geofootprint, or is damaged; give the last.ckpt or best.ckpt of a run, or begin a new "
+        "run with --init-from one of them."
+    )
     # Torch's older formats, which it would try next, are none of ours.
     if not zipfile.is_zipfile(path):
         raise ModelError(damaged)
     try:
+        with zipfile.ZipFile(path) as parts:  # torch writes checksums and does not look at them
+            if parts.testzip() is not None:
+                raise ModelError(damaged)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise ModelError(damaged) from error
     if not isinstance(state, dict) or "schema" not in state:
         raise ModelError(damaged)

@@ -214,6 +214,11 @@ def _check_alike(infos: Sequence[dict[str, Any]], folders: Folders) -> None:
     if np.dtype(first["dtype"]).kind not in "uif":
         raise DatasetError(f"{first_name} holds {first['dtype']} images; convert the orthophoto before it is tiled.")
     for info, (name, _) in zip(infos, folders, strict=True):
+        if info["contour_width"] != first["contour_width"]:
+            raise DatasetError(
+                f"{name} has contours of {info['contour_width']} px, but {first_name} of {first['contour_width']} px; "
+                "tile both with one --contour-width."
+            )
         for key in ("bands", "dtype"):
             if info[key] != first[key]:
                 raise DatasetError(

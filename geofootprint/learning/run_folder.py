@@ -11,7 +11,7 @@
     RUN/samples/NNNN.png   image, label, prediction and error of some validation tiles
     RUN/last.ckpt          what --resume goes on from
     RUN/good.ckpt          what the watchdog goes back to; only while the run goes on
-    RUN/best.ckpt          the weights of the validation with the highest object F1, of equal ones the highest IoU
+    RUN/best.ckpt          the weights of the best validation: by object F1 in steps of 0.005, of equal ones by IoU
     RUN/report.html        all of it on one page, when the run has ended
 """
 
@@ -97,13 +97,14 @@ class RunFolder:
             If the folder cannot be made or written to.
         """
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        theirs = {name for name in PARTS if (self.path / name).exists()}  # such as the config.toml that was given
         try:
             with self._writing():
                 self._make(config, step, validated)
             yield
         except BaseException:
             if not self.last.exists():
-                self._remove(missing)
+                self._remove(missing, theirs)
             raise
 
     def _make(self, config: TrainConfig, step: int, validated: int) -> None:
@@ -115,8 +116,8 @@ class RunFolder:
         for table in TABLES:
             self._keep_rows(table, validated if table == "scores.csv" else step)
 
-    def _remove(self, missing: list[Path]) -> None:
-        for name in PARTS:
+    def _remove(self, missing: list[Path], theirs: set[str]) -> None:
+        for name in set(PARTS) - theirs:
             part = self.path / name
             with suppress(OSError):
                 shutil.rmtree(part) if part.is_dir() else part.unlink()

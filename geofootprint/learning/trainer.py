@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from geofootprint.config import TrainConfig, from_dict, load_config, to_dict
+from geofootprint.config import LARGEST_SEED, TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scalings_of
@@ -69,8 +69,8 @@ class TrainResult:
     run, best, last : str
         The run's folder and its checkpoints.
     object_f1, boundary_iou, iou, f1 : float
-        Scores of the best validation, which is the one with the highest object F1 and, of equal ones, the highest IoU:
-        those of buildings and of outlines at `threshold`, those of pixels at probability 0.5.
+        Scores of the best validation, which is the one with the highest object F1 in steps of 0.005 and, of equal ones,
+        the highest IoU: those of buildings and of outlines at `threshold`, those of pixels at probability 0.5.
     threshold : float
         Probability that gave the highest IoU then.
     best_epoch : int
@@ -167,7 +167,7 @@ def train(
     _check_options(resume=resume, preset=preset, config=config, init_from=init_from, epochs=epochs, minutes=minutes, batch=batch)
     folder = RunFolder(out)
     folder.check(resume=resume)
-    state = load_checkpoint(folder.last) if resume else None
+    state = _load_last(folder) if resume else None
     start = None if init_from is None else read_start(init_from)
     given = load_config(preset, config, start.settings if start else None)
     settings = given if state is None else _settings_of(state, folder, seed)
@@ -221,6 +221,16 @@ def _with_batch(config: TrainConfig, batch: int) -> TrainConfig:
     return replace(config, data=replace(config.data, batch=batch))
 
 
+def _load_last(folder: RunFolder) -> dict[str, Any]:
+    state = load_checkpoint(folder.last)
+    missing = {"config", "counters", "networks", "data"} - state.keys()
+    if missing:
+        raise ModelError(
+            f"{folder.last} lacks {', '.join(sorted(missing))}; begin a new run with --init-from {folder.best}, if that is whole."
+        )
+    return state
+
+
 def _settings_of(state: Mapping[str, Any], folder: RunFolder, seed: int | None) -> TrainConfig:
     settings = from_dict(state["config"], name=str(folder.last))
     if seed not in (None, settings.seed):
@@ -235,8 +245,8 @@ def _with_options(
         if not isinstance(batch, int) or batch < 1:
             raise OptionError(f"--batch must be a whole number from 1, or auto, not {batch}.")
         config = _with_batch(config, batch)
-    if seed is not None and seed < 0:
-        raise OptionError(f"--seed must be at least 0, not {seed}.")
+    if seed is not None and not 0 <= seed <= LARGEST_SEED:
+        raise OptionError(f"--seed must be from 0 to {LARGEST_SEED}, not {seed}.")
     if seed is not None:
         config = replace(config, seed=seed)
     if epochs is not None:
@@ -324,8 +334,9 @@ class _Loop:
         )
         if anew and self.schedule.is_stale(self.counters):
             self.counters.stale = 0
-        if self.counters.good == self.counters.step and self.fabric.is_global_zero:
-            self.folder.keep_as_good()  # killed before it was, or removed at the end of the run
+        if self.counters.good == self.counters.step:
+            if self.fabric.is_global_zero:
+                self.folder.keep_as_good()  # killed before it was, or removed at the end of the run
         elif not self.folder.good.exists():
             self.counters.good = 0
 
@@ -360,12 +371,12 @@ class _Loop:
         return self._result(ended)
 
     def _train(self, batches: Iterator[Batch], progress: Progress) -> None:
-        schedule, counters = self.schedule, self.counters
+        schedule = self.schedule
         while True:
             self._report(progress)
-            if schedule.is_validation_due(counters):
+            if schedule.is_validation_due(self.counters):
                 self._end_epoch(progress)
-            elif schedule.is_over(counters):
+            elif schedule.is_over(self.counters):
                 return
             else:
                 self._step(batches, progress)
@@ -373,14 +384,17 @@ class _Loop:
                     self._save(self.folder.last)
 
     def _report(self, progress: Progress) -> None:
-        """Say how far the run is; with several processes, the first one's clock and wish to stop go for all."""
+        """Say how far the run is; with several processes, the first one's counters and wish to stop go for all.
+
+        What the clock says decides when to validate, which all must do together.
+        """
         stop: Cancelled | None = None
         try:
             progress.update("train", *self.schedule.done(self.counters))
         except Cancelled as error:
             stop = error
         if self.fabric.world_size > 1:
-            stop, self.counters.elapsed = self.fabric.broadcast((stop, self.counters.elapsed))
+            stop, self.counters = self.fabric.broadcast((stop, self.counters))
         if stop is not None:
             raise stop
 
@@ -523,6 +537,12 @@ class _Loop:
             counters.validated, counters.validated_at = counters.step, counters.elapsed
             self.watchdog.go_back()
             self._roll_back(progress, "the generator's output was not finite")
+            if self.schedule.is_over(counters) and self.best_score is None:
+                raise ModelError(
+                    "The generator's output was not finite at the only validation; train longer, or with a lower "
+                    "optimizer.learning_rate in a --config file."
+                ) from None
+            self._save(self.folder.last)
             return
         self._tick()
         counters.epoch += 1

@@ -135,3 +135,17 @@ def test_newer_schema(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(ModelError, match=f"was written by geofootprint {__version__}, which is newer; update geofootprint"):
         load_checkpoint(saved)
+
+
+def test_flipped_bits_are_seen(saved: Path) -> None:
+    data = bytearray(saved.read_bytes())
+    middle = data.index(torch.arange(500.0, 502.0).numpy().tobytes())
+    data[middle] ^= 1
+    saved.write_bytes(data)
+    with pytest.raises(ModelError, match="or is damaged"):
+        load_checkpoint(saved)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"is a folder; give the best.ckpt of a run"):
+        load_checkpoint(tmp_path)

@@ -270,3 +270,9 @@ def test_a_tiles_edge_is_no_shared_wall_and_nodata_is_none() -> None:
     label[:, 30:] = 255
     label[:, 28:30] = 2
     assert not is_touch(mark_touch(label, 2)).any()
+
+
+def test_contours_of_one_width(dataset: Path, copied: Path) -> None:
+    change_info(copied, contour_width=4)
+    with pytest.raises(DatasetError, match=r"has contours of 4 px, but .* of 2 px; tile both with one --contour-width"):
+        read_tiles([(dataset, 1.0), (copied, 1.0)], "train")

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,31 +64,3 @@ def test_a_batch_is_bounded_by_what_is_free(config: TrainConfig, fabric: Fabric,
 
 def test_what_is_free_is_some_of_the_machine() -> None:
     assert 0 < available_memory() < 2**50
-
-
-LIMITED = """
-import resource, sys, torch
-torch.set_num_threads(1)
-from geofootprint.errors import OptionError
-from geofootprint.learning import trainer
-now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (now + 700 * 2**20,) * 2)
-told = dict(config=sys.argv[3], epochs=1, device="cpu", precision="32")
-try:
-    trainer.train(sys.argv[1], sys.argv[2], batch=1024, **told)
-except OptionError as error:
-    print(error)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits what a process may take")
-def test_a_run_without_enough_memory_says_which_batch_would_fit(dataset: Path, tiny: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, dataset, tmp_path / "run", tiny], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("A batch of 1024 crops of 64 px does not fit into memory; "), done.stdout + done.stderr
-    fits = int(done.stdout.split(" would: give --batch ")[1].split(",")[0])
-    assert 2 <= fits < 1024
-    assert not (tmp_path / "run").exists()

@@ -381,7 +381,7 @@ def test_several_weighted_datasets(
         ({"batch": 0}, OptionError, "--batch must be a whole number from 1, or auto, not 0"),
         ({"batch": "big"}, OptionError, "--batch must be a whole number from 1, or auto, not big"),
         ({"resume": True, "batch": 4}, OptionError, "Both --resume and --batch are given"),
-        ({"seed": -1}, OptionError, "--seed must be at least 0, not -1"),
+        ({"seed": -1}, OptionError, "--seed must be from 0 to .*, not -1"),
         ({"preset": "x"}, OptionError, "no preset 'x'"),
         ({"device": "gpu"}, OptionError, "no device 'gpu'"),
         ({"precision": "8"}, OptionError, "no precision '8'"),
@@ -672,3 +672,31 @@ def test_batches_of_a_device_resume_to_the_bit(
         train(dataset, tmp_path / "run", config=tiny, epochs=2, progress=StopAt(3), **EXACT)
     train(dataset, tmp_path / "run", resume=True, **EXACT)
     assert differing(tmp_path / "whole" / "last.ckpt", tmp_path / "run" / "last.ckpt") == []
+
+
+@pytest.mark.parametrize("part", ["config", "networks", "counters"])
+def test_a_checkpoint_that_lacks_a_part(dataset: Path, tiny: Path, tmp_path: Path, part: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    save_checkpoint(run / "last.ckpt", {name: {} for name in ("config", "networks", "counters", "data") if name != part})
+    with pytest.raises(ModelError, match=f"lacks {part}; begin a new run with --init-from"):
+        train(dataset, run, resume=True, **EXACT)
+
+
+def test_a_configuration_in_the_folder_of_a_run_that_fails_stays(dataset: Path, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = run / "config.toml"
+    settings.write_text(tiny.read_text())
+
+    class Stop:
+        def update(self, *_: object) -> None:
+            raise ModelError("enough")
+
+        def warn(self, text: str) -> None: ...
+
+    with pytest.raises(ModelError, match="enough"):
+        train(dataset, run, config=settings, epochs=1, progress=Stop(), **EXACT)
+    assert settings.exists()
+    assert not (run / "samples").exists()
+
