@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/time_to_iou.py DATASET... [--minutes 5] [--marks 0.5 0.6 0.65 0.7] [--seed 0]
 
-DATASETs are made by `geofootprint tile`, the last with tiles of the split val; weights are written as of `geofootprint
+DATASETs are made by `geofootprint tile`, one of them with tiles of the split val; weights are written as of `geofootprint
 train`. Two runs of the same length, one after the other: the preset as it is, and in float32 and not compiled.
 Prints one JSON object: seconds until a validation first reached each mark (null if it did not), the best IoU, and
 images a second. Seconds count from the first step, validations with them.

@@ -61,6 +61,8 @@ ROWS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 }
 """What each run changes, for people and in the configuration."""
 
+Scores = dict[str, Any]
+
 COLUMNS = {
     "iou": "IoU", "boundary_iou": "boundary IoU", "object_f1": "object F1", "polis_m": "PoLiS in m",
     "total_vertex_ratio": "vertices per true vertex", "merged": "merged",
@@ -105,20 +107,35 @@ def _geofootprint(*arguments: str) -> str:
 
 
 def tabulate(out: Path) -> str:
-    """Return the means of all seeds as a Markdown table, with the seeds' spread where there are several."""
+    """Return the means of all seeds as a Markdown table.
+
+    With several seeds, their standard deviation; in brackets the mean difference from the whole preset with the same
+    seeds, its twins.
+    """
     lines = [f"| run | seeds | {' | '.join(COLUMNS.values())} |", f"|---|---|{'---|' * len(COLUMNS)}"]
+    twins = _read_scores(out, "full")
     for row, (about, _) in ROWS.items():
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"{row}.*.eval.json"))]
+        found = _read_scores(out, row)
         if found:
-            cells = [_show([scores[column] for scores in found]) for column in COLUMNS]
+            cells = [_show({seed: scores[column] for seed, scores in found.items()}, twins, column) for column in COLUMNS]
             lines.append(f"| {about} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _show(values: list[float]) -> str:
-    digits = 0 if all(isinstance(value, int) for value in values) else 3
-    text = f"{statistics.mean(values):.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {statistics.stdev(values):.{digits}f}"
+def _read_scores(out: Path, row: str) -> dict[str, Scores]:
+    paths = sorted(out.glob(f"{row}.*.eval.json"))
+    return {path.name.split(".")[1]: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def _show(values: Scores, twins: dict[str, Scores], column: str) -> str:
+    digits = 0 if all(isinstance(value, int) for value in values.values()) else 3
+    text = f"{statistics.mean(values.values()):.{digits}f}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values.values()):.{digits}f}"
+    differences = [value - twins[seed][column] for seed, value in values.items() if seed in twins]
+    if any(differences):
+        text += f" ({statistics.mean(differences):+.{digits}f})"
+    return text
 
 
 def main() -> None:
