@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from geofootprint.config import PRESETS, TrainConfig, to_dict
-from geofootprint.learning.curves import draw_curves
+from geofootprint.learning.run_curves import draw_curves
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.schedule import Counters
 from geofootprint.learning.validation import Score

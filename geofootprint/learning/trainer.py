@@ -21,7 +21,6 @@ from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scalings_of
 from geofootprint.learning.compilation import can_compile
-from geofootprint.learning.curves import draw_curves
 from geofootprint.learning.dataset import TileSet, read_tiles
 from geofootprint.learning.device_batches import open_stream
 from geofootprint.learning.devices import is_first_process, launch, make_fabric
@@ -29,6 +28,7 @@ from geofootprint.learning.interrupts import cancelled_by_interrupt
 from geofootprint.learning.memory import find_batch, is_out_of_memory
 from geofootprint.learning.networks import window_statistics
 from geofootprint.learning.pix2pix import LOSSES, Pix2Pix
+from geofootprint.learning.run_curves import draw_curves
 from geofootprint.learning.run_folder import RunFolder
 from geofootprint.learning.run_report import write_run_report
 from geofootprint.learning.samples import write_samples

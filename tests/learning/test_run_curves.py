@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs geofootprint[train]")
 
-from geofootprint.learning.curves import COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_curves
+from geofootprint.learning.run_curves import COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_curves
 
 SCORES = [{"step": str(step), "object_f1": str(step / 100), "iou": "0.5", "boundary_iou": "0.2"} for step in (20, 40, 80)]
 LOSSES = [
