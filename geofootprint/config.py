@@ -255,6 +255,9 @@ PRESETS: Mapping[str, TrainConfig] = {
 LARGEST_SEED = 2**63 - 1
 """What torch takes."""
 
+LARGEST_BATCH = 4096
+"""Crops to a step; the making of many more would fill any memory before a step could say so."""
+
 LIMITS: Mapping[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
     "minutes": (0, math.inf),
@@ -273,7 +276,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "loss.adversarial_start": (0, 1),
     "loss.adversarial_ramp": (0, 1),
     "data.patch": (32, math.inf),  # the discriminator's receptive field leaves nothing of less
-    "data.batch": (1, math.inf),
+    "data.batch": (1, LARGEST_BATCH),
     "data.scale": (0.05, 20),
     "data.rotation": (0, 1),
     "data.colour": (0, 1),

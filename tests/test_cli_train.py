@@ -161,7 +161,7 @@ def test_json_result(run: Run, dataset: Path, tiny: Path, tmp_path: Path) -> Non
         (["{tiles}", "--epochs", "0"], "--epochs must be more than 0"),
         (["{tiles}:0"], "weight of .* must be more than 0"),
         (["{tiles}", "--config", "none.toml"], r"none\.toml does not exist"),
-        (["{tiles}", "--batch", "0"], "--batch must be a whole number from 1, or auto"),
+        (["{tiles}", "--batch", "0"], "--batch must be a whole number from 1 to 4096, or auto"),
         (["{tiles}", "--resume"], "leave --resume out to begin a run"),
     ],
 )

@@ -76,7 +76,7 @@ def test_texts_survive_toml(tmp_path: Path) -> None:
         ("data = 3", "'data' in .* must be a table"),
         ("[data]\nbatch = 2.5", "'data.batch' in .* must be a whole number, not 2.5"),
         ("[data]\nbatch = true", "'data.batch' in .* must be a whole number"),
-        ("[data]\nbatch = 0", "'data.batch' in .* must be at least 1, not 0"),
+        ("[data]\nbatch = 0", "'data.batch' in .* must be from 1 to 4096, not 0"),
         ("[data]\npatch = 16", "'data.patch' in .* must be at least 32"),
         ("[data]\nscale = [1.0]", "'data.scale' in .* must be a list of 2 numbers"),
         ("[data]\nscale = [0.0, 1.0]", "'data.scale' in .* must be from 0.05 to 20, not 0"),

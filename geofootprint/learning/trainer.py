@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from geofootprint.config import LARGEST_SEED, TrainConfig, from_dict, load_config, to_dict
+from geofootprint.config import LARGEST_BATCH, LARGEST_SEED, TrainConfig, from_dict, load_config, to_dict
 from geofootprint.errors import Cancelled, DatasetError, ModelError, OptionError
 from geofootprint.learning.batches import Batch
 from geofootprint.learning.checkpoint import load_checkpoint, save_checkpoint, scalings_of
@@ -242,8 +242,8 @@ def _with_options(
     config: TrainConfig, *, epochs: int | None, minutes: float | None, seed: int | None, batch: int | str | None
 ) -> TrainConfig:
     if batch not in (None, "auto"):
-        if not isinstance(batch, int) or batch < 1:
-            raise OptionError(f"--batch must be a whole number from 1, or auto, not {batch}.")
+        if not isinstance(batch, int) or not 1 <= batch <= LARGEST_BATCH:
+            raise OptionError(f"--batch must be a whole number from 1 to {LARGEST_BATCH}, or auto, not {batch}.")
         config = _with_batch(config, batch)
     if seed is not None and not 0 <= seed <= LARGEST_SEED:
         raise OptionError(f"--seed must be from 0 to {LARGEST_SEED}, not {seed}.")
