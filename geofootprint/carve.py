@@ -209,6 +209,8 @@ def _without_spike(
     place: NDArray[np.complex128], i: int, ahead: complex, back: complex, min_edge: float
 ) -> Iterator[Floats]:
     """Cut a spike off where it is wide enough; or widen it, to one side or the other."""
+    if not abs(ahead) or not abs(back):
+        return  # a vertex that is there twice
     sine = abs(math.sin(np.angle(ahead * np.conj(back)) / 2))
     reach = SPARE * min_edge / (2 * max(sine, 1e-9))
     for share in (1.0, 1.5):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geofootprint.carve import carve, carve_faulty
 from geofootprint.guard import find_faults
+from geofootprint.metrics import count_vertices
 
 EDGE = 2.0
 NOBODY = np.zeros(0, object)
@@ -106,3 +107,13 @@ def test_any_town_of_buildings_is_mended_without_overlaps(seed: int) -> None:
     assert (shapely.area(shapely.intersection(mended, polygons)) > 0.6 * shapely.area(polygons)).all()
     again = carve_faulty(polygons, EDGE)
     assert shapely.to_wkb(again).tolist() == shapely.to_wkb(mended).tolist()
+
+
+@pytest.mark.parametrize("twice", range(4))
+def test_a_vertex_that_is_there_twice(twice: int) -> None:
+    square = [(0.0, 0.0), (20.0, 0.0), (20.0, 20.0), (0.0, 20.0)]
+    doubled = shapely.Polygon([*square[: twice + 1], *square[twice:]])
+    (carved,) = carve_faulty(np.array([doubled]), 2.0)
+    assert shapely.equals(carved, shapely.Polygon(square))
+    assert count_vertices(np.array([carved]))[0] == 4
+

@@ -615,7 +615,9 @@ class _Loop:
                 f"stopped early at epoch {counters.epoch}: {counters.stale} validations in a row were no better than that of "
                 f"epoch {counters.best_epoch}"
             )
-        return f"its {config.minutes:g} minutes are over" if config.minutes else f"its {config.epochs} epochs are done"
+        if config.minutes:
+            return f"its {config.minutes:g} minutes are over"
+        return "its epoch is done" if config.epochs == 1 else f"its {config.epochs} epochs are done"
 
     def _write_report(self, ended: str) -> None:
         if self.fabric.is_global_zero and self.best_score is not None:

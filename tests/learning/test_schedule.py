@@ -95,6 +95,6 @@ def test_by_the_clock_validations_wait_until_training_had_ten_times_as_long() ->
 
 def test_a_run_that_is_long_enough_to_compile() -> None:
     assert not Schedule(CLOCK, 0).is_long
-    assert Schedule(replace(CLOCK, minutes=5.0), 0).is_long
+    assert Schedule(replace(CLOCK, minutes=10.0), 0).is_long
     assert not Schedule(STEPS, 0).is_long
     assert Schedule(replace(STEPS, epochs=20), 0).is_long
