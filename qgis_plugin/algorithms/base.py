@@ -295,8 +295,10 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
                 return {}
             except EngineError as error:
                 failure = job.call_by_name(said(error))
-        # Not `from error`: QGIS never lets go of an exception, and that of `error` holds frames with open layers, on
-        # which QGIS crashes when it ends.
+            except QgsProcessingException as error:
+                failure = str(error)
+        # A new one, without `from error`: QGIS never lets go of the exception that it gets, and those above hold frames
+        # with open layers, on which QGIS crashes when it ends.
         raise QgsProcessingException(failure)
 
     def image_path(self, job: Job, name: str, drawn: str = "") -> str:
