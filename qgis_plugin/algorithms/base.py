@@ -240,10 +240,10 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """
         if not raster.path:
             raise EngineError(
-                    "The layer {layer} comes from a service, not from a raster file; export it to a GeoTIFF "
-                    "(Layer > Save As) and take that.",
-                    layer=raster.name,
-                )
+                "The layer {layer} comes from a service, not from a raster file; export it to a GeoTIFF "
+                "(Layer > Save As) and take that.",
+                layer=raster.name,
+            )
 
     def prepareAlgorithm(
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -294,7 +294,12 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
                 feedback.pushInfo(said(cancelled))
                 return {}
             except EngineError as error:
-                raise QgsProcessingException(job.call_by_name(said(error))) from error
+                failure = job.call_by_name(said(error))
+            except QgsProcessingException as error:
+                failure = str(error)
+        # A new one, without `from error`: QGIS never lets go of the exception that it gets, and those above hold frames
+        # with open layers, on which QGIS crashes when it ends.
+        raise QgsProcessingException(failure)
 
     def image_path(self, job: Job, name: str, drawn: str = "") -> str:
         """Return the one raster of a parameter as the engine shall open it, with the parameter BANDS if there is one.

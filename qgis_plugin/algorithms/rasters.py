@@ -88,10 +88,10 @@ class Raster:
             return path
         if "?" in path:
             raise EngineError(
-                    "The layer {layer} cannot be given another CRS or other bands, since the name of its file has a "
-                    "question mark; export it to a GeoTIFF and take that.",
-                    layer=self.name,
-                )
+                "The layer {layer} cannot be given another CRS or other bands, since the name of its file has a "
+                "question mark; export it to a GeoTIFF and take that.",
+                layer=self.name,
+            )
         return f"vrt://{path}?{'&'.join(options)}"
 
 
@@ -109,9 +109,9 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
     """
     if layer is None or not layer.isValid():
         raise EngineError(
-                "The layer {layer} cannot be read; its file was moved, or is no image.",
-                layer="?" if layer is None else layer.name(),
-            )
+            "The layer {layer} cannot be read; its file was moved, or is no image.",
+            layer="?" if layer is None else layer.name(),
+        )
     name, provider = layer.name(), layer.dataProvider()
     if not layer.crs().isValid():
         raise EngineError("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
@@ -205,14 +205,14 @@ def _pixel_sides(
 def _tell_size(name: str, width: int, height: int, gsd: float, feedback: QgsProcessingFeedback) -> None:
     if width * height > MOST_PIXELS:
         raise EngineError(
-                "The extent has {width} x {height} pixels of {gsd} m, too many to fetch from the service {layer}; choose "
-                "one of at most {side} m by {side} m.",
-                layer=name,
-                width=width,
-                height=height,
-                gsd=round(gsd, 3),
-                side=int(MOST_PIXELS**0.5 * gsd / 100) * 100,
-            )
+            "The extent has {width} x {height} pixels of {gsd} m, too many to fetch from the service {layer}; choose "
+            "one of at most {side} m by {side} m.",
+            layer=name,
+            width=width,
+            height=height,
+            gsd=round(gsd, 3),
+            side=int(MOST_PIXELS**0.5 * gsd / 100) * 100,
+        )
     feedback.pushInfo(
         tr("QGIS draws {width} x {height} pixels of {gsd} m from the service {layer}: {megabytes} MB at most.").format(
             layer=name, width=width, height=height, gsd=round(gsd, 3), megabytes=max(1, round(width * height * 4 / 2**20))
@@ -242,10 +242,10 @@ def _write(
         return
     if code != QgsRasterFileWriter.WriterError.NoError:
         raise EngineError(
-                "The image of the service {layer} could not be written; is the disk of {path} full?",
-                layer=raster.name,
-                path=path,
-            )
+            "The image of the service {layer} could not be written; is the disk of {path} full?",
+            layer=raster.name,
+            path=path,
+        )
     for error in watch.errors():
         feedback.pushWarning(error)
 

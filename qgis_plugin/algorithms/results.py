@@ -91,7 +91,8 @@ def _require_room(target: str, size: int) -> None:
     folder = os.path.dirname(os.path.abspath(target))
     is_file = bool(os.path.splitext(target)[1]) and os.path.isdir(folder)
     if is_file and shutil.disk_usage(folder).free < size + SMALLEST:
-        raise EngineError("The disk of {out} is full; make room for {megabytes} MB.", out=target, megabytes=_megabytes(size)
+        raise EngineError(
+            "The disk of {out} is full; make room for {megabytes} MB.", out=target, megabytes=_megabytes(size)
         )
 
 

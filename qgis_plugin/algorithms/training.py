@@ -21,7 +21,7 @@ class TrainingAlgorithm(EngineAlgorithm):
             self._can_train[python] = bool(current_engine().check().get("can_train"))
         if not self._can_train[python]:
             raise EngineError(
-                    "The engine {python} has no PyTorch, which training needs; install it with "
-                    '"{python}" -m pip install "geofootprint[train]".',
-                    python=python,
-                )
+                "The engine {python} has no PyTorch, which training needs; install it with "
+                '"{python}" -m pip install "geofootprint[train]".',
+                python=python,
+            )

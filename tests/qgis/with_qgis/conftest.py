@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -94,6 +95,14 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("Eingaben für Höfe")
     subprocess.run([ENGINE, "-W", "ignore", Path(__file__).parent / "make_inputs.py", folder], check=True)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_qgis():
+    """Collect what a test's exceptions hold, their frames and the layers in these: QGIS crashes if they go after it."""
+    yield
+    sys.last_type = sys.last_value = sys.last_traceback = None
+    gc.collect()
 
 
 @pytest.fixture

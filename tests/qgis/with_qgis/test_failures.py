@@ -16,6 +16,7 @@ SEGMENT = "segmentbuildings"
 
 
 def refused(run, match, **parameters):
+    # Rasters among them have to be the project's: QGIS never lets go of an exception, whose frames hold the parameters.
     with pytest.raises(QgsProcessingException, match=match):
         run(SEGMENT, **{"OUTPUT": "memory:", **parameters})
 
@@ -39,9 +40,9 @@ def test_a_layer_that_had_to_be_written_out_is_called_by_its_name(run, ortho):
     refused(run, "^drawn has no features; give a layer with polygons", INPUT=ortho, AOI=layer)
 
 
-def test_a_file_that_was_moved(run, inputs, tmp_path):
+def test_a_file_that_was_moved(run, project, inputs, tmp_path):
     shutil.copy(inputs / "ortho.tif", tmp_path / "moved.tif")
-    layer = QgsRasterLayer(str(tmp_path / "moved.tif"), "moved")
+    layer = project.addMapLayer(QgsRasterLayer(str(tmp_path / "moved.tif"), "moved"))
     (tmp_path / "moved.tif").unlink()
     refused(run, "The file of the layer moved is no longer there: .*moved.tif", INPUT=layer)
 
@@ -63,10 +64,11 @@ def test_a_rotated_raster_works(run, inputs):
     assert result["OUTPUT"].crs().authid() == "EPSG:25832"
 
 
-def test_a_question_mark_in_the_name_of_a_file(run, inputs, tmp_path):
+def test_a_question_mark_in_the_name_of_a_file(run, project, inputs, tmp_path):
     path = tmp_path / "what?.tif"
     shutil.copy(inputs / "ortho.tif", path)
-    refused(run, "has a question mark; export it", INPUT=QgsRasterLayer(str(path), "what"), BANDS=[3, 2, 1])
+    layer = project.addMapLayer(QgsRasterLayer(str(path), "what"))
+    refused(run, "has a question mark; export it", INPUT=layer, BANDS=[3, 2, 1])
 
 
 def test_an_engine_of_another_protocol(run, ortho, fake_engine):
