@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from geofootprint.errors import DatasetError, MissingDependencyError, ModelError
 from geofootprint.learning.batches import Batch, to_batch
 from geofootprint.learning.dataset import SAME_GSD, Tile, TileSet, read_tiles
+from geofootprint.metrics import Counts, count_pixels
 from geofootprint.model import ModelInfo, import_onnxruntime
 from geofootprint.progress import SILENT, Progress
 
@@ -171,7 +172,7 @@ def measure_loss(
     """
     sessions = [_open(data) for data in (before, after)]
     building = info.channels.index("building")
-    overlaps = np.zeros((2, 2), np.int64)  # of each file: intersection, union
+    counts = [Counts(), Counts()]  # of each file
     largest, summed, pixels = 0.0, 0.0, 0
     for number, tile in enumerate(tiles.tiles):
         progress.update("measure", number, len(tiles.tiles))
@@ -179,14 +180,15 @@ def measure_loss(
         truth, valid = batch.target[0, 0].numpy() > 0, batch.valid[0].numpy() > 0
         image = batch.image.numpy()
         given = [session.run(None, {session.get_inputs()[0].name: image})[0][0] for session in sessions]
-        for row, probability in zip(overlaps, given, strict=True):
-            found = probability[building] >= info.threshold
-            row += [(found & truth & valid).sum(), ((found | truth) & valid).sum()]
+        counts = [
+            count + count_pixels(probability[building] >= info.threshold, truth, within=valid)
+            for count, probability in zip(counts, given, strict=True)
+        ]
         difference = np.abs(given[1] - given[0])[:, valid]
         largest = max(largest, float(difference.max(initial=0.0)))
         summed += float(difference.mean(axis=0, dtype=np.float64).sum())
         pixels += int(valid.sum())
-    iou_before, iou = (round(float(both / max(either, 1)), 4) for both, either in overlaps)
+    iou_before, iou = (round(count.iou, 4) for count in counts)
     return QuantizationLoss(iou_before, iou, round(largest, 4), round(summed / max(pixels, 1), 5), pixels)
 
 

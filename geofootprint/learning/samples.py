@@ -15,8 +15,7 @@ from torch import nn
 from geofootprint.learning.batches import to_batch
 from geofootprint.learning.dataset import TileSet, is_building
 from geofootprint.learning.validation import predict_probabilities
-from geofootprint.output import atomic_path
-from geofootprint.report import ONLY_PREDICTED, ONLY_TRUE, Colour
+from geofootprint.report import ONLY_PREDICTED, ONLY_TRUE, Colour, write_png
 
 __all__ = ["COLUMNS", "write_samples"]
 
@@ -77,10 +76,7 @@ def write_samples(
         batch = to_batch(tile.image[part][None], tile.label[part][None], classes)
         predicted = predict_probabilities(generator, batch, fabric)[0].numpy()
         rows.append(_draw_row(tile.picture[part], batch.target[0].numpy(), predicted, batch.valid[0].numpy() > 0, threshold))
-    picture = np.vstack([_draw_head(), *rows])
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    write_png(path, np.moveaxis(np.vstack([_draw_head(), *rows]), 2, 0))
 
 
 def _busiest_part(mask: NDArray[np.bool_]) -> tuple[tuple[slice, slice], int]:
