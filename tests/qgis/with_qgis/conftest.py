@@ -37,23 +37,6 @@ ROOT = Path(__file__).resolve().parents[3]
 ENGINE = os.environ["GEOFOOTPRINT_PYTHON"]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config):
-    """End without taking QGIS down: QGIS 3.22 sometimes frees memory twice there, long after the last test."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if EXIT_STATUS:
-        os._exit(EXIT_STATUS[-1])
-
-
-EXIT_STATUS = []
-
-
-def pytest_sessionfinish(session, exitstatus):
-    """Note how the tests ended, for the process's exit code."""
-    EXIT_STATUS.append(int(exitstatus))
-
-
 @pytest.fixture(scope="session")
 def plugin_folder(tmp_path_factory):
     """Return the folder that holds the unpacked zip of the plugin."""
