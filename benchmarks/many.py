@@ -29,7 +29,7 @@ from geofootprint.groups import Walk
 from geofootprint.outlines import regularize_rings
 from geofootprint.progress import SILENT
 from geofootprint.raster import Grid
-from geofootprint.vectorize import outline_rule, to_footprints
+from geofootprint.vectorize import gather, outline_rule, to_footprints
 
 BLOCK = 2048
 
@@ -67,7 +67,7 @@ def measure(count: int, field: Field) -> dict[str, Any]:
     rule = outline_rule(grid, threshold=0.5, min_area=MIN_AREA, outline="map")
     before = peak_megabytes()
     started = time.process_time()
-    rings = list(regularize_rings(Walk(Endless(field, grid), rule, block=BLOCK, progress=SILENT).rings(), rule))
+    rings = gather(regularize_rings(Walk(Endless(field, grid), rule, block=BLOCK, progress=SILENT).rings(), rule))
     found = len(to_footprints(rings, grid, min_area=MIN_AREA, outline="map"))
     seconds = time.process_time() - started
     return {

@@ -7,7 +7,9 @@ both neighbours get the same vertices, and simplifying them together keeps every
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import contourpy
@@ -100,6 +102,20 @@ class Rings:
     first: NDArray[np.int64]
     methods: NDArray[Any]
     blocks: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, groups: Sequence[Rings]) -> Rings:
+        """Put groups together; their blocks get numbers that no other group has."""
+        before = accumulate((int(group.blocks.max(initial=-1)) + 1 for group in groups), initial=0)
+        blocks = (group.blocks + start for group, start in zip(groups, before, strict=False))  # the last start is the next one's
+        return cls(
+            np.concatenate([np.zeros(0, object), *(group.polygons for group in groups)]),
+            np.concatenate([np.zeros(0), *(group.confidence for group in groups)]),
+            np.concatenate([np.zeros(0, np.bool_), *(group.at_edge for group in groups)]),
+            np.concatenate([np.zeros((0, 2), np.int64), *(group.first for group in groups)]),
+            np.concatenate([np.zeros(0, object), *(group.methods for group in groups)]),
+            np.concatenate([np.zeros(0, np.int64), *blocks]),
+        )
 
 
 def draw_rings(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import geopandas as gpd
@@ -30,6 +31,7 @@ __all__ = [
     "VectorizeResult",
     "check_options",
     "find_outlines",
+    "gather",
     "model_label",
     "outline_rule",
     "read_outlines",
@@ -117,7 +119,7 @@ def find_outlines(
     """
     rule = outline_rule(grid, threshold=threshold, min_area=min_area, outline=outline)
     walk = Walk(ProbabilityArray(probabilities, valid, grid), rule, block=CELL, progress=SILENT)
-    return to_footprints(list(regularize_rings(walk.rings(), rule)), grid, min_area=min_area, outline=outline)
+    return to_footprints(gather(regularize_rings(walk.rings(), rule)), grid, min_area=min_area, outline=outline)
 
 
 def read_outlines(
@@ -154,7 +156,7 @@ def read_outlines(
         level = threshold if threshold is not None else float(source.model.get("threshold") or 0.5)
         rule = outline_rule(source.grid, threshold=level, min_area=min_area, outline=outline)
         walk = Walk(source, rule, block=block, progress=progress)
-        rings = list(regularize_rings(walk.rings(), rule))
+        rings = gather(regularize_rings(walk.rings(), rule))
         if not walk.any_valid:
             raise RasterError(f"{source.name} has no valid pixels, all is nodata; give a raster with data.")
         footprints = to_footprints(rings, source.grid, min_area=min_area, outline=outline)
@@ -258,24 +260,27 @@ def outline_rule(grid: Grid, *, threshold: float, min_area: float, outline: str)
     )
 
 
-def to_footprints(rings: Sequence[Rings], grid: Grid, *, min_area: float, outline: str) -> gpd.GeoDataFrame:
+def gather(groups: Iterable[Rings]) -> Rings:
+    """Put many groups together; a thousand at a time, since each takes more memory than its one or two polygons."""
+    several = iter(groups)
+    return Rings.joined([Rings.joined(part) for part in iter(lambda: list(islice(several, 1000)), [])])
+
+
+def to_footprints(rings: Rings, grid: Grid, *, min_area: float, outline: str) -> gpd.GeoDataFrame:
     """Return the buildings of all groups in map units, with their columns: as `find_outlines` does, of rings by its rule."""
-    blocks = _number_blocks(rings)
-    first = np.concatenate([np.zeros((0, 2), np.int64), *(part.first for part in rings)])
-    order = np.lexsort((first[:, 1], first[:, 0]))
-    polygons = np.concatenate([np.zeros(0, object), *(part.polygons for part in rings)])[order]
-    methods = np.concatenate([np.zeros(0, object), *(part.methods for part in rings)])[order]
+    order = np.lexsort((rings.first[:, 1], rings.first[:, 0]))
+    polygons, methods, blocks = rings.polygons[order], rings.methods[order], rings.blocks[order]
     if outline == "raw":
-        polygons = give_way(polygons, blocks[order])
+        polygons = give_way(polygons, blocks)
     else:
-        polygons, methods = settle(polygons, methods, blocks[order], within=shapely.box(0, 0, grid.width, grid.height))
+        polygons, methods = settle(polygons, methods, blocks, within=shapely.box(0, 0, grid.width, grid.height))
     polygons = _to_map(polygons, grid)
     frame = gpd.GeoDataFrame(
         {
-            "confidence": np.concatenate([np.zeros(0), *(part.confidence for part in rings)])[order],
+            "confidence": rings.confidence[order],
             "method": methods,
             "vertices": count_vertices(polygons),
-            "at_edge": np.concatenate([np.zeros(0, np.bool_), *(part.at_edge for part in rings)])[order],
+            "at_edge": rings.at_edge[order],
             "source": "",
             "model": "",
         },
@@ -288,13 +293,6 @@ def to_footprints(rings: Sequence[Rings], grid: Grid, *, min_area: float, outlin
     # An empty layer must not have other types than a full one.
     frame = frame.astype({"method": "str", "source": "str", "model": "str", "vertices": "int32"})
     return cast("gpd.GeoDataFrame", frame[[*COLUMNS, "geometry"]])
-
-
-def _number_blocks(rings: Sequence[Rings]) -> NDArray[np.int64]:
-    """Return a number for the block of each building that no other group has."""
-    most = [int(part.blocks.max(initial=-1)) + 1 for part in rings]
-    before = np.cumsum([0, *most])[:-1] if rings else most
-    return np.concatenate([np.zeros(0, np.int64), *(part.blocks + start for part, start in zip(rings, before, strict=True))])
 
 
 def _to_map(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
