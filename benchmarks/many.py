@@ -46,7 +46,7 @@ class Endless:
         rows = np.arange(int(window.row_off), int(window.row_off + window.height))
         columns = np.arange(int(window.col_off), int(window.col_off + window.width))
         height, width = self.field.probabilities.shape[1:]
-        pixels = self.field.probabilities[:, rows[:, None] % height, columns % width]
+        pixels = self.field.probabilities.take(rows % height, axis=1).take(columns % width, axis=2)
         valid = ((rows >= 0) & (rows < self.grid.height))[:, None] & (columns >= 0) & (columns < self.grid.width)
         return pixels, valid
 

@@ -38,6 +38,19 @@ RAW = "raw"
 ENDLESS = 1e9
 """Upper level of the contour lines: more than any probability."""
 
+UNMASKED: Any = np.ma.nomask
+"""Mask of a field that is valid everywhere."""
+
+CONTOURS: Any = {
+    "corner_mask": True,
+    "line_type": contourpy.LineType.Separate,
+    "fill_type": contourpy.FillType.OuterOffset,
+    "quad_as_tri": False,
+    "z_interp": contourpy.ZInterp.Linear,
+}
+"""How contour lines are drawn: as `contourpy.contour_generator` does, which looks for masked values for longer than the
+line itself takes."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -243,7 +256,8 @@ def _ring(
     touches = bool(other.any())
     if touches:
         field[other] = FAR
-    lines = contourpy.contour_generator(z=field, name="serial", fill_type=contourpy.FillType.OuterOffset)
+    places = np.indices(field.shape).astype(np.float64)
+    lines = contourpy.SerialContourGenerator(places[1], places[0], field, UNMASKED, **CONTOURS)
     found: Any = lines.filled(0.0, ENDLESS)
     (points,), (offsets,) = found[:2]  # a label is connected by pixel sides, so it has one outer ring
     # contourpy interpolates both axes, also the one that is a whole number.
