@@ -8,16 +8,23 @@ sides. What comes out is checked, and polygons that got in each other's way are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geofootprint.lines import Chains
+from geofootprint.polylines import fit_simplified
+
 __all__ = ["Arcs", "simplify_together"]
 
 WALL_SLACK = 1.6
 """Times the tolerance that a shared wall may have: it runs along pixels, in steps that a free edge has not."""
+
+STRAY = 2.0
+"""Times the tolerance that a vertex may move to where the lines of its walls meet."""
 
 ROUNDS = 6
 """Times that polygons in each other's way are done again, each time with half the tolerance, the last with none."""
@@ -82,6 +89,11 @@ class Arcs:
     others: NDArray[np.int64]
     ring_owners: NDArray[np.int64]
 
+    @cached_property
+    def chains(self) -> Chains:
+        """Samples of the lines."""
+        return Chains.of(self.lines)
+
     @classmethod
     def of(cls, polygons: NDArray[Any]) -> Arcs:
         """Take the rings of polygons apart."""
@@ -124,9 +136,9 @@ class Arcs:
         """
         own, other = tolerances[self.owners], tolerances[self.others]
         tolerance = np.where(self.others >= 0, np.minimum(own, other) * WALL_SLACK, own)
-        lines = shapely.simplify(self.lines, tolerance, preserve_topology=False)
-        xy, arc = shapely.get_coordinates(lines, return_index=True)
-        counts = np.bincount(arc, minlength=len(lines))
+        sample, arc = self.chains.simplified(tolerance)
+        xy = fit_simplified(self.chains, sample, arc, tolerance * STRAY)
+        counts = np.bincount(arc, minlength=len(self.lines))
         begins = np.cumsum(counts) - counts
         step = np.arange(len(arc)) - begins[arc]
         xy = xy[np.where(self.turned[arc], begins[arc] + counts[arc] - 1 - step, np.arange(len(arc)))]

@@ -161,13 +161,31 @@ def _best_change(polygon: Any, land: _Land, min_edge: float) -> Any:
             made = _put_together([*rings[:number], changed, *rings[number + 1 :]])
             left = now + 1 if made is None else count_faults(made, min_edge)
             if left <= now:
-                choices.append((left, shapely.area(shapely.symmetric_difference(made, polygon)), made))
-        for left, _, made in sorted(choices, key=lambda choice: choice[:2]):
-            if (left < now or detour is None) and land.is_free(shapely.difference(made, polygon), min_edge):
+                moved = _between(rings[number], changed)
+                choices.append((left, shapely.area(moved), moved, made))
+        for left, _, moved, made in sorted(choices, key=lambda choice: choice[:2]):
+            if (left < now or detour is None) and land.is_free(shapely.difference(moved, polygon), min_edge):
                 if left < now:
                     return made
                 detour = made
     return detour
+
+
+def _between(before: Floats, after: Floats) -> Any:
+    """Return what lies between two versions of a ring, whose vertices differ in one stretch."""
+    if len(after) < 3:
+        return shapely.Polygon(before)
+    most = min(len(before), len(after))
+    ahead = _count_same(before[:most], after[:most])
+    behind = min(most - ahead, _count_same(before[::-1][:most], after[::-1][:most]))
+    old, new = (xy.take(np.arange(ahead - 1, len(xy) - behind + 1), axis=0, mode="wrap") for xy in (before, after))
+    return shapely.make_valid(shapely.Polygon(np.concatenate([old, new[::-1]])))
+
+
+def _count_same(one: Floats, other: Floats) -> int:
+    """Return how many vertices at the beginning are the same."""
+    same = (one == other).all(axis=1)
+    return len(same) if same.all() else int(same.argmin())
 
 
 def _put_together(rings: list[Floats]) -> Any:
@@ -260,7 +278,7 @@ def _meeting(a: complex, b: complex, c: complex, d: complex) -> complex | None:
     """Return where the lines through a, b and through c, d cross; None if they are nearly parallel."""
     one, other = b - a, d - c
     cross = (one.conjugate() * other).imag
-    if abs(cross) < math.sin(math.radians(MIN_ANGLE)) * abs(one) * abs(other):
+    if abs(cross) <= math.sin(math.radians(MIN_ANGLE)) * abs(one) * abs(other):
         return None
     return a + one * (((c - a).conjugate() * other).imag / cross)
 

@@ -22,7 +22,7 @@ SPIKE = math.cos(math.radians(MIN_ANGLE))
 """Cosine of the smallest angle of a corner."""
 
 ROUNDS = 12
-"""Walls that may be taken from a ring before it is given up."""
+"""Times that walls may be taken from a ring before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Sides:
         """
         sides, xy = self, self.corners(angles)
         for _ in range(ROUNDS):
-            worst = sides._one_a_ring(sides._faults(xy, min_edge))
+            worst = sides._worst_nearby(sides._faults(xy, min_edge))
             if not worst.any():
                 break
             sides = sides.without(worst)
@@ -185,11 +185,13 @@ class Sides:
         score = np.where(spiky_side, 1e4, score)
         return np.where(backwards, 1e5 / np.maximum(np.hypot(*wanted.T), 1e-3), score)
 
-    def _one_a_ring(self, bad: Floats) -> NDArray[np.bool_]:
-        worst = np.zeros(len(bad), np.bool_)
-        order = np.lexsort((-bad, self.ring))
-        first = order[first_of_runs(self.ring[order])]
-        worst[first] = bad[first] > 0
+    def _worst_nearby(self, bad: Floats) -> NDArray[np.bool_]:
+        """Say which bad sides are worse than the two on either hand: what becomes of these is clear only without it."""
+        before, after = neighbours(self.ring)
+        worst = bad > 0
+        for earlier, later in ((before, after), (before[before], after[after])):
+            worst &= (bad > bad[earlier]) | (earlier == np.arange(len(bad)))
+            worst &= (bad >= bad[later]) | (later == np.arange(len(bad)))
         return worst
 
     def _outlines(self, xy: Floats, min_edge: float) -> Outlines:

@@ -27,6 +27,9 @@ COARSER = (TOLERANCE, 1.2, 2.4, 4.8)
 ALIKE = 0.6
 """Intersection over union from which an outline stands for a polygon."""
 
+PART = 50_000
+"""Polygons that are looked at in one go; the angles of a whole layer would take more memory than the layer."""
+
 SLACK = 1e-9
 """Share of the shortest edge that rounding may take."""
 
@@ -34,8 +37,8 @@ SLACK = 1e-9
 def find_faults(polygons: NDArray[Any], min_edge: float) -> NDArray[np.bool_]:
     """Say which polygons are invalid or empty, or have an edge under `min_edge` or a corner under `MIN_ANGLE`."""
     faulty = ~shapely.is_valid(polygons) | shapely.is_empty(polygons)
-    owner = _owners_of_faults(polygons, min_edge)
-    faulty[owner] = True
+    for start in range(0, len(polygons), PART):
+        faulty[start + _owners_of_faults(polygons[start : start + PART], min_edge)] = True
     return cast("NDArray[np.bool_]", faulty)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-__all__ = ["SPACING", "Chains", "Floats", "Indices", "best_line", "error_along", "first_of_runs", "neighbours", "spread"]
+__all__ = ["SLACK", "SPACING", "Chains", "Floats", "Indices", "best_line", "error_along", "first_of_runs", "neighbours", "spread"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

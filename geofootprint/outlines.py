@@ -66,8 +66,9 @@ def _regularize(groups: Sequence[Rings], rule: Rule) -> Iterator[Rings]:
 def _fit(covers: NDArray[Any], shared: NDArray[np.bool_], rule: Rule) -> Regularized:
     """Regularize single buildings, and what several share with the prices of blocks."""
     fits = Regularized(covers.copy(), np.full(len(covers), SIMPLIFIED, object))
-    for own, prices in ((~shared, PRICES), (shared, BLOCK_PRICES)):
-        part = regularize_polygons(covers[own], outline=rule.outline, min_edge=MIN_EDGE, prices=prices)
+    # Scaled to its area about its centre, a block would lose its walls at both ends.
+    for own, outline, prices in ((~shared, rule.outline, PRICES), (shared, "map", BLOCK_PRICES)):
+        part = regularize_polygons(covers[own], outline=outline, min_edge=MIN_EDGE, prices=prices)
         fits.polygons[own], fits.methods[own] = part.polygons, part.methods
     return fits
 

@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geofootprint.boundaries import Boundaries
+from geofootprint.carve import carve
 from geofootprint.corners import Sides
 from geofootprint.curves import NAMES, PARAMETERS, Curves, draw_curve
 from geofootprint.directions import align, find_directions
@@ -24,6 +25,7 @@ from geofootprint.lines import SPACING, Chains, Floats, Indices, first_of_runs, 
 from geofootprint.nearness import Ruler
 from geofootprint.noise import estimate_noise
 from geofootprint.spans import CORRELATION, PRICES, REACH, Nodes, Prices, Walls, cheapest_walls_at, cut_into_walls
+from geofootprint.splice import splice
 
 __all__ = ["METHODS", "Regularized", "regularize_polygons"]
 
@@ -37,7 +39,7 @@ MIN_EDGE = 2.0
 AREA_SLACK = 1.05
 """Times the shortest edge that an outline has before it is scaled to its area."""
 
-TRIES = 3
+TRIES = 5
 """Times that a polygon is fitted, until its outline is near its boundary."""
 
 SOFT = 1.3
@@ -169,7 +171,7 @@ def _regularize(polygons: NDArray[Any], min_edge: float, noise: float | None, pr
         again = Boundaries.of(local[own], np.searchsorted(strays, owner[own]), min_edge=min_edge)
         last = _fit(again, sigma[strays], doubt, min_edge, prices)
         best.improve(own, last)
-    return _assemble(best, owner, polygons, origin, min_edge)
+    return _assemble(best, owner, polygons, origin, sigma, min_edge)
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _fit(boundaries: Boundaries, noise: Floats, doubt: Floats, min_edge: float, 
     walls = cut_into_walls(chains, nodes, directions.angles[owner], doubt, min_edge=min_edge, prices=prices)
     sides = Sides.of(chains, walls)
     outlines = sides.meet(align(directions, sides, owner).angles[owner], min_edge=min_edge)
-    limit = np.minimum(LIMIT[0], SLIM * boundaries.shape.area / boundaries.length) + LIMIT[1] * sigma
+    limit = _allowed(boundaries.shape.area / boundaries.length, sigma)
     ruler = Ruler(boundaries.rings, chains.xy[nodes.sample], nodes.chain, limit)
     of_corners, of_nodes = ruler.excess(outlines.xy, outlines.ring)
     excess = np.where(outlines.holds, 0, np.inf)
@@ -227,6 +229,11 @@ def _fit(boundaries: Boundaries, noise: Floats, doubt: Floats, min_edge: float, 
     )
     _prefer_curves(fit, boundaries.curves, walls.energy, sigma, ruler, min_edge)
     return fit
+
+
+def _allowed(width: Floats, noise: Floats) -> Floats:
+    """Return how far outline and boundary may be from each other, of shapes whose area over length is given."""
+    return np.asarray(np.minimum(LIMIT[0], SLIM * width) + LIMIT[1] * noise, np.float64)
 
 
 def _near(chains: Chains, astray: tuple[Floats, Indices]) -> NDArray[np.bool_]:
@@ -295,24 +302,45 @@ def _prefer_curves(
         fit.kinds[ring] = name if name in METHODS else "angles"
 
 
-def _assemble(fit: _Fit, owner: Indices, polygons: NDArray[Any], origin: Floats, min_edge: float) -> Regularized:
-    """Put the rings of each polygon together; a polygon of which one ring does not hold is simplified."""
-    kept = fit.excess <= SOFT
-    whole = np.bincount(owner, ~kept, len(polygons)) == 0
-    own = whole[owner]
-    sizes = [len(points) for points in fit.rings[own]]
-    ring = np.repeat(np.arange(len(sizes)), sizes)
-    xy = np.concatenate([np.zeros((0, 2)), *fit.rings[own]]) + origin[owner[own][ring]]
+def _assemble(
+    fit: _Fit, owner: Indices, polygons: NDArray[Any], origin: Floats, noise: Floats, min_edge: float
+) -> Regularized:
+    """Put the rings of each polygon together; what does not hold is spliced or simplified."""
+    shells = first_of_runs(owner)
+    rings = [points + start for points, start in zip(fit.rings, origin[owner], strict=True)]
+    is_hole = np.isin(np.arange(len(owner)), shells, invert=True)
+    loose = np.flatnonzero((fit.excess > SOFT) & is_hole)
+    for ring, line in zip(loose, shapely.get_rings(polygons)[loose], strict=True):
+        rings[ring] = _simple_hole(line, min_edge)
+    size = np.array([len(points) for points in rings])
+    drawn = size[shells] >= 3
+    own = np.flatnonzero(drawn[owner] & (size >= 3))
+    xy = np.concatenate([np.zeros((0, 2)), *(rings[ring] for ring in own)])
+    lines = shapely.linearrings(xy, indices=np.repeat(np.arange(len(own)), size[own]))
     result = np.full(len(polygons), shapely.Polygon(), object)
-    result[whole] = shapely.polygons(shapely.linearrings(xy, indices=ring), indices=np.unique(owner[own], return_inverse=True)[1])
-    methods = fit.kinds[first_of_runs(owner)].copy()
+    result[drawn] = shapely.polygons(lines, indices=np.unique(owner[own], return_inverse=True)[1])
+    methods = fit.kinds[shells].copy()
     methods[(methods == "rectangle") & (np.bincount(owner) > 1)] = "right_angles"
-    faulty = find_faults(result, min_edge)
-    thin = np.flatnonzero(~faulty & (shapely.area(polygons) < THIN * shapely.length(polygons)))
+    faulty = find_faults(result, min_edge) | (fit.excess[shells] > SOFT)
+    width = shapely.area(polygons) / shapely.length(polygons)
+    thin = np.flatnonzero(~faulty & (width < THIN))
     faulty[thin] = overlap(result[thin], polygons[thin]) < ALIKE
+    limit = SOFT * _allowed(width, noise)
     for i in np.flatnonzero(faulty):
-        result[i], methods[i] = simple_polygon(polygons[i], min_edge), "simplified"
+        simple = simple_polygon(polygons[i], min_edge)
+        spliced = carve(splice(result[i], simple, float(limit[i])), np.zeros(0, object), min_edge)
+        alike = overlap(spliced, polygons[i]) > ALIKE and not find_faults(np.array([spliced]), min_edge)[0]
+        result[i] = spliced if alike else simple
+        methods[i] = "angles" if alike and not spliced.equals(simple) else "simplified"
     return Regularized(result, methods)
+
+
+def _simple_hole(line: Any, min_edge: float) -> Floats:
+    """Return the simplified corners of a hole; none of one that is too small for such an outline, and is filled."""
+    simple = simple_polygon(shapely.Polygon(line), min_edge)
+    if find_faults(np.array([simple]), min_edge)[0]:
+        return np.zeros((0, 2))
+    return np.asarray(shapely.get_coordinates(simple.exterior)[:-1])
 
 
 def _restore_area(polygons: NDArray[Any], like: NDArray[Any], min_edge: float) -> NDArray[Any]:

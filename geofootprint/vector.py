@@ -272,7 +272,18 @@ def measure_on_ellipsoid(footprints: gpd.GeoDataFrame) -> tuple[NDArray[np.float
     -------
     area, perimeter : float arrays with one value a row
     """
-    degrees = footprints.geometry.to_crs("EPSG:4326").to_numpy()
+    # By parts, since the coordinates of a million footprints would be there several times at once.
+    parts = [footprints.geometry.iloc[start : start + PART] for start in range(0, len(footprints), PART)]
+    measured = [_measure(part.to_crs("EPSG:4326").to_numpy()) for part in parts]
+    area, perimeter = np.concatenate([np.zeros((2, 0)), *measured], axis=1)
+    return area, perimeter
+
+
+PART = 50_000
+"""Footprints that are measured at once."""
+
+
+def _measure(degrees: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     local = _in_local_metres(degrees)
     area, perimeter = shapely.area(local), shapely.length(local)
     west, south, east, north = shapely.bounds(degrees).T

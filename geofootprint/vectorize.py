@@ -51,6 +51,9 @@ MIN_GAP = 0.4
 MIN_MARKER = 6.0
 """Square metres of the smallest interior that tells touching buildings apart."""
 
+PART = 50_000
+"""Outlines that are placed on the map at once."""
+
 PEAK = 0.2
 """A building must have a pixel this far from the threshold towards certainty, or it is a speck."""
 
@@ -302,5 +305,8 @@ def _to_map(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
         x, y = pixels.T
         return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
 
-    placed = shapely.orient_polygons(shapely.transform(polygons, place))
+    placed = polygons.copy()
+    for start in range(0, len(polygons), PART):  # each part's old polygons go before the next one's new ones come
+        part = slice(start, start + PART)
+        placed[part] = shapely.orient_polygons(shapely.transform(placed[part], place))
     return unfold(placed)
