@@ -39,6 +39,9 @@ MOST = 100
 DETOURS = 8
 """Changes that may leave as many faults as there were."""
 
+SLIGHT = 1e-9
+"""Times the shortest edge by which buffers round the corners that they leave."""
+
 NOTHING = 1e-9
 """Share of a squared shortest edge that an overlap may have: what rounding makes of none."""
 
@@ -142,9 +145,20 @@ def carve(polygon: Any, others: NDArray[Any], min_edge: float, *, within: Any = 
             return best if overlap(best, polygon) > ALIKE else polygon
         found = _best_change(best, land, min_edge)
         if found is None:
-            break
+            found = _opened(best, min_edge)
+            fewer = count_faults(found, min_edge) < count_faults(best, min_edge)
+            if not fewer or not land.is_free(shapely.difference(found, best), min_edge):
+                break
         best = found
     return polygon
+
+
+def _opened(polygon: Any, min_edge: float) -> Any:
+    """Return a polygon without its parts that are thinner than half the shortest edge, which may hide each other's ends."""
+    inner = shapely.buffer(polygon, -min_edge / 4, join_style="mitre")
+    opened = shapely.intersection(shapely.buffer(inner, min_edge / 4, join_style="mitre"), polygon)
+    parts = shapely.get_parts(shapely.simplify(opened, SLIGHT * min_edge))
+    return max(parts, key=shapely.area, default=polygon)
 
 
 def _best_change(polygon: Any, land: _Land, min_edge: float) -> Any:

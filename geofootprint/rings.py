@@ -265,9 +265,43 @@ def _ring(
     points = np.where(np.abs(points - whole) < 1e-6, whole, points)
     if touches:
         before, after = np.floor(points).astype(np.intp), np.ceil(points).astype(np.intp)
-        wall = (labels[before[:, 1], before[:, 0]] != 0) & (labels[after[:, 1], after[:, 0]] != 0)
+        one, two = labels[before[:, 1], before[:, 0]], labels[after[:, 1], after[:, 0]]
+        wall = (one != 0) & (two != 0)
         points[wall] = (before[wall] + after[wall]) / 2
+        beyond = np.where(wall, np.where(one == label, two, one), 0)
+        return _with_corners(points, offsets.astype(np.int64), beyond)
     return points, offsets.astype(np.int64)
+
+
+def _with_corners(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], beyond: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Add the corners of pixels where a wall to one neighbour meets that to another, or the edge of the data.
+
+    The ring would cut them off, from the middle of one pixel's side to that of the next.
+
+    Parameters
+    ----------
+    points : float array of shape (n, 2)
+        Whole numbers are pixel centres.
+    offsets : int array
+        Where the rings begin and end.
+    beyond : int array of shape (n,)
+        What is on the other side of a wall, 0 where there is none.
+    """
+    meets = (beyond[1:] != beyond[:-1]) & (beyond[1:] != 0) & (beyond[:-1] != 0)
+    meets[offsets[1:-1] - 1] = False  # from one ring to the next
+    (here,) = np.nonzero(meets)
+    one, two = points[here], points[here + 1]
+    # Each wall runs through the middle of a pixel's side, which is upright where x is no whole number.
+    upright, other_upright = one[:, 0] % 1 == 0.5, two[:, 0] % 1 == 0.5
+    middle = (one + two) / 2  # straight on
+    corners = np.where((upright & ~other_upright)[:, None], np.stack([one[:, 0], two[:, 1]], axis=1), middle)
+    corners = np.where((~upright & other_upright)[:, None], np.stack([two[:, 0], one[:, 1]], axis=1), corners)
+    cornered = np.insert(points, here + 1, corners, axis=0)
+    if len(np.unique(cornered, axis=0)) < len(cornered) - (len(offsets) - 1):
+        return points, offsets  # the ring would touch itself
+    return cornered, offsets + np.searchsorted(here, offsets - 1)
 
 
 def _fill(polygons: NDArray[Any], min_hole: float) -> NDArray[Any]:
