@@ -588,16 +588,16 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>Toleranz (m)</translation>
   </message>
   <message>
-   <source>QGIS cannot read what the engine wrote: {path}</source>
-   <translation>QGIS kann nicht lesen, was die Engine geschrieben hat: {path}</translation>
-  </message>
-  <message>
    <source>The output {out} could not be written; is its disk full? {reason}</source>
    <translation>Die Ausgabe {out} konnte nicht geschrieben werden; ist ihr Datenträger voll? {reason}</translation>
   </message>
   <message>
-   <source>The disk of {out} is full; make room for {megabytes} MB.</source>
-   <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
+   <source>QGIS cannot read what the engine wrote: {path}</source>
+   <translation>QGIS kann nicht lesen, was die Engine geschrieben hat: {path}</translation>
+  </message>
+  <message>
+   <source>Not all buildings could be added to {out}; is its disk full, or does it refuse a value? What it held before is still there. {reason}</source>
+   <translation>Nicht alle Gebäude konnten zu {out} hinzugefügt werden; ist der Datenträger voll, oder ist ein Wert dort nicht erlaubt? Was vorher darin war, ist noch da. {reason}</translation>
   </message>
   <message>
    <source>Segment Buildings</source>
@@ -626,6 +626,10 @@ Das Orthofoto braucht Rot, Grün und Blau, ein KBS und Pixel von etwa 0,1 bis 0,
   <message>
    <source>{} buildings found.</source>
    <translation>{} Gebäude gefunden.</translation>
+  </message>
+  <message>
+   <source>The disk of {out} is full; make room for {megabytes} MB.</source>
+   <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
   </message>
   <message>
    <source>Number of tiles</source>
