@@ -912,6 +912,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Der Layer {layer} hat kein KBS; setzen Sie es (Layer &gt; KBS des Layers setzen).</translation>
   </message>
   <message>
+   <source>The layer {layer} could not be copied to {path}; is its disk full? {reason}</source>
+   <translation>Der Layer {layer} konnte nicht nach {path} kopiert werden; ist der Datenträger dort voll? {reason}</translation>
+  </message>
+  <message>
    <source>Checking the bundle</source>
    <translation>Das Paket wird geprüft</translation>
   </message>
