@@ -386,10 +386,7 @@ class ImageAlgorithm(EngineAlgorithm):
         return [path, "--bounds", *map(repr, edges)]
 
     def _drawn(self, job: Job, raster: Raster, extent: QgsRectangle | None) -> str:
-        area = extent
-        if job.has("AOI"):
-            polygons = extent_of(job, "AOI", raster.crs)
-            area = polygons if extent is None or polygons is None else extent.intersect(polygons)
+        area = _area_to_draw(extent, extent_of(job, "AOI", raster.crs) if job.has("AOI") else None)
         path = draw_service(
             raster, area, job.model_gsd(), job.folder, job.context.transformContext(), job.feedback
         )
@@ -397,3 +394,12 @@ class ImageAlgorithm(EngineAlgorithm):
         return self.image_path(job, self.IMAGE, path)
 
 
+def _area_to_draw(extent: QgsRectangle | None, polygons: QgsRectangle | None) -> QgsRectangle | None:
+    if extent is None or polygons is None:
+        return polygons if extent is None else extent
+    area = extent.intersect(polygons)
+    if area.isEmpty():
+        raise EngineError(
+            "The extent and the area of interest do not meet; choose an extent with some of its polygons, or none at all."
+        )
+    return area

@@ -6,7 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from qgis.core import (
+    QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
+    QgsCsException,
     QgsFeature,
     QgsFeatureRequest,
     QgsFields,
@@ -97,10 +99,29 @@ def _written_out(source: QgsProcessingFeatureSource, path: str, context: QgsProc
     return path
 
 
-def extent_of(job: Job, name: str, crs: object) -> QgsRectangle | None:
-    """Return the rectangle around the polygons of a parameter in a CRS, or None if there are none."""
+def extent_of(job: Job, name: str, crs: QgsCoordinateReferenceSystem) -> QgsRectangle:
+    """Return the rectangle around the polygons of a parameter in a CRS.
+
+    Raises
+    ------
+    EngineError
+        If there are no polygons, or they lie where the CRS is not defined.
+    """
     source = job.algorithm.parameterAsSource(job.parameters, name, job.context)
     if source is None:
-        return None
+        raise QgsProcessingException(job.algorithm.invalidSourceError(job.parameters, name))
+    extent = source.sourceExtent()
+    if extent.isEmpty():
+        raise EngineError(
+            "The layer {layer} has no polygons, or none of those asked for is there; draw some, or choose another layer.",
+            layer=source.sourceName(),
+        )
     to_crs = QgsCoordinateTransform(source.sourceCrs(), crs, job.context.transformContext())
-    return to_crs.transformBoundingBox(source.sourceExtent())
+    try:
+        return to_crs.transformBoundingBox(extent)
+    except QgsCsException as error:
+        raise EngineError(
+            "The polygons of the layer {layer} lie where the CRS {crs} is not defined; check the layer's own CRS.",
+            layer=source.sourceName(),
+            crs=crs.userFriendlyIdentifier(),
+        ) from error

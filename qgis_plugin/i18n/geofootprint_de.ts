@@ -12,6 +12,10 @@
    <translation>Training</translation>
   </message>
   <message>
+   <source>The extent and the area of interest do not meet; choose an extent with some of its polygons, or none at all.</source>
+   <translation>Die Ausdehnung und das Interessensgebiet überschneiden sich nicht; wählen Sie eine Ausdehnung mit mindestens einem seiner Polygone, oder keine.</translation>
+  </message>
+  <message>
    <source>The engine has no default model; install geofootprint again.</source>
    <translation>Die Engine hat kein Standardmodell; installieren Sie geofootprint neu.</translation>
   </message>
@@ -914,6 +918,14 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>The layer {layer} could not be copied to {path}; is its disk full? {reason}</source>
    <translation>Der Layer {layer} konnte nicht nach {path} kopiert werden; ist der Datenträger dort voll? {reason}</translation>
+  </message>
+  <message>
+   <source>The layer {layer} has no polygons, or none of those asked for is there; draw some, or choose another layer.</source>
+   <translation>Der Layer {layer} hat keine Polygone, oder keines der verlangten ist da; zeichnen Sie welche, oder wählen Sie einen anderen Layer.</translation>
+  </message>
+  <message>
+   <source>The polygons of the layer {layer} lie where the CRS {crs} is not defined; check the layer's own CRS.</source>
+   <translation>Die Polygone des Layers {layer} liegen dort, wo das KBS {crs} nicht definiert ist; prüfen Sie das KBS des Layers selbst.</translation>
   </message>
   <message>
    <source>Checking the bundle</source>
