@@ -124,6 +124,18 @@ def test_in_another_thread_as_the_desktop_runs_it(
     assert QgsRasterLayer(str(tmp_path / "kept.tif"), "kept").width() > 100
 
 
+def test_a_service_with_a_long_name(run, service, mercator, fake_engine):
+    service.setName("Höfe/" * 60)
+    fake_engine.write(f"""
+        if "info" in sys.argv:
+            emit("result", model={{"gsd": 1.0}}); sys.exit(0)
+        shutil.copy({fake_engine.result!r}, out)
+        emit("result", count=2, area_m2=1)
+    """)
+    run(SEGMENT, INPUT=service, EXTENT=mercator, OUTPUT="memory:")
+    assert fake_engine.arguments[1].endswith("/" + "Höfe_" * 12 + ".tif")
+
+
 def test_without_an_extent_it_is_refused(run, service):
     with pytest.raises(QgsProcessingException, match="Luftbild Höfe is a map service without end; choose an extent"):
         run(SEGMENT, INPUT=service, OUTPUT="memory:")

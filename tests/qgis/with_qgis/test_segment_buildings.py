@@ -172,6 +172,16 @@ def test_a_crs_without_a_number_is_given_in_full(run, ortho, fake_engine):
     assert "?a_srs=PROJCRS[" in fake_engine.arguments[1] or "?a_srs=PROJCS[" in fake_engine.arguments[1]
 
 
+def test_a_crs_of_the_user_s_own_may_be_called_anything(run, ortho):
+    own = QgsCoordinateReferenceSystem.fromProj("+proj=tmerc +lat_0=0 +lon_0=11.5 +ellps=GRS80 +units=m")
+    own = QgsCoordinateReferenceSystem.fromWkt(own.toWkt().replace("unknown", "R&D? grid", 1))
+    assert "&" in own.toWkt()
+    ortho.setCrs(own)
+    layer = run(SEGMENT, INPUT=ortho, BANDS=[1, 2, 3], OUTPUT="memory:")["OUTPUT"]
+    assert layer.featureCount() > 0
+    assert "+lon_0=11.5" in layer.crs().toProj()
+
+
 def test_bands_are_chosen(run, inputs, fake_engine):
     run(SEGMENT, INPUT=str(inputs / "rgb_nir_alpha.tif"), BANDS=[4, 1, 2], OUTPUT="memory:")
     # The alpha band comes along: it says where there is no image.
