@@ -39,7 +39,8 @@ class Messages(Listener):
     ----------
     feedback : QgsProcessingFeedback
     stages : sequence of (str, float, float)
-        From where to where in the progress bar, in percent, a stage goes; any other fills all of it.
+        From where to where in the progress bar, in percent, a stage goes; any other leaves the bar where it is. If none is
+        given, each fills all of it.
     """
 
     def __init__(
@@ -48,25 +49,38 @@ class Messages(Listener):
         self._feedback = feedback
         self._shares = {stage: (first, last) for stage, first, last in stages}
         self._stage = ""
-        self._started = self._told = 0.0
+        self._told = 0.0
+        self._begun: dict[str, tuple[float, float]] = {}
         application = QCoreApplication.instance()
         self._in_main_thread = application is not None and QThread.currentThread() == application.thread()
 
     def progress(self, stage: str, done: float, total: float) -> None:
         now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._started, self._told = stage, now, now
+            self._stage, self._told = stage, now
             self._feedback.setProgressText(f"{stage_name(stage)} ...")
-        if total > 0:
+        if total > 0 and (stage in self._shares or not self._shares):
             first, last = self._shares.get(stage, (0, 100))
             self._feedback.setProgress(first + (last - first) * done / total)
-        if 0 < done < total and now - self._told >= REPEAT:
+        left = self._seconds_left(stage, now, done, total)
+        if left and now - self._told >= REPEAT:
             self._told = now
-            left = (now - self._started) / done * (total - done)
             text = tr("{stage}: {percent} % done, about {time} left")
             self._feedback.setProgressText(
                 text.format(stage=stage_name(stage), percent=int(100 * done / total), time=spoken(left))
             )
+
+    def _seconds_left(self, stage: str, now: float, done: float, total: float) -> float:
+        """Return what a stage still takes at its pace so far, or 0 where that is not known.
+
+        It may begin with a part that an earlier run has done, and others may come between, such as validations, which take
+        their time again and again.
+        """
+        started, before = self._begun.setdefault(stage, (now, done))
+        if done <= before:  # begins, or does so once more
+            self._begun[stage] = (now, done)
+            return 0.0
+        return (now - started) / (done - before) * (total - done)
 
     def warn(self, text: str) -> None:
         self._feedback.pushWarning(text)

@@ -35,6 +35,7 @@ class TrainModel(TrainingAlgorithm):
         "some predictions and all settings; Export Model makes a model file of a checkpoint.\n\nA run that was cancelled "
         "goes on with 'Go on with the run in the folder'. The engine needs PyTorch, and a graphics card saves days."
     )
+    STAGES = (("train", 0, 100),)
     TAGS = marked("train,fit,model,deep learning,AI,pix2pix,building,dataset")
 
     def define(self) -> Iterator[QgsProcessingParameterDefinition]:

@@ -264,18 +264,3 @@ def test_a_layer_without_confidence_gets_a_plain_style(provider):
     layer = QgsVectorLayer("Polygon?crs=EPSG:25832", "drawn", "memory")
     Look.for_one_layer(BUILDINGS).postProcessLayer(layer, None, None)
     assert layer.renderer().symbol().symbolLayer(0).strokeColor().name() == "#d64a22"
-
-
-def test_time_left_is_told_now_and_then(provider, monkeypatch, feedback):
-    from geofootprint_qgis.algorithms import messages
-
-    clock = iter([0.0, 4.0, 12.0, 20.0, 40.0])
-    monkeypatch.setattr(messages.time, "monotonic", lambda: next(clock))
-    listener = messages.Messages(feedback, [("predict", 0, 80)])
-    for done in (0, 1, 3, 4, 10):
-        listener.progress("predict", done, 100)
-    assert feedback.stages == [
-        "Looking at the image ...", "Looking at the image: 3 % done, about 6 min left",
-        "Looking at the image: 10 % done, about 6 min left",
-    ]  # fmt: skip
-    assert feedback.progress() == pytest.approx(8)
