@@ -764,6 +764,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Training,Modell,Deep Learning,KI,Pix2Pix,Gebäude,Datensatz</translation>
   </message>
   <message>
+   <source>A run starts from one model: give a file to start from, or the default model, not both.</source>
+   <translation>Ein Lauf geht von einem einzigen Modell aus: Geben Sie eine Datei an, von der er ausgeht, oder das Standardmodell, nicht beides.</translation>
+  </message>
+  <message>
    <source>Folder that Tile Orthophoto made.</source>
    <translation>Ordner, den „Orthofoto kacheln“ gemacht hat.</translation>
   </message>
@@ -784,8 +788,12 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Macht beim letzten Checkpoint weiter, mit dessen Einstellungen.</translation>
   </message>
   <message>
-   <source>Checkpoint or model file that the run starts from, for a new region or more data; the word default stands for the model that comes along.</source>
-   <translation>Checkpoint oder Modelldatei, von der der Lauf ausgeht, für eine neue Region oder mehr Daten; das Wort default steht für das mitgelieferte Modell.</translation>
+   <source>Checkpoint or model file that the run starts from, for a new region or more data.</source>
+   <translation>Checkpoint oder Modelldatei, von der der Lauf ausgeht, für eine neue Region oder mehr Daten.</translation>
+  </message>
+  <message>
+   <source>Instead of a file: the model that comes with geofootprint.</source>
+   <translation>Statt einer Datei: das mitgelieferte Modell von geofootprint.</translation>
   </message>
   <message>
    <source>Gets checkpoints, scores and pictures.</source>
@@ -830,6 +838,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>Start from</source>
    <translation>Ausgehen von</translation>
+  </message>
+  <message>
+   <source>Start from the default model</source>
+   <translation>Vom Standardmodell ausgehen</translation>
   </message>
   <message>
    <source>A number, or auto for as many as fit into memory. If empty, as in the settings.</source>
