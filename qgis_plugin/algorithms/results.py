@@ -111,7 +111,11 @@ class Look(QgsProcessingLayerPostProcessorInterface):
         look = cls(style)
         # QGIS keeps the part of it that is C++; what is Python would be gone before it is called. A context whose layers
         # are not loaded in the end deletes its part without a call.
-        cls._waiting = {one for one in cls._waiting if not sip.isdeleted(one)} | {look}
+        # This may run in an algorithm's thread while the main one calls others: the set itself is never replaced.
+        for one in tuple(cls._waiting):
+            if sip.isdeleted(one):
+                cls._waiting.discard(one)
+        cls._waiting.add(look)
         return look
 
     def postProcessLayer(

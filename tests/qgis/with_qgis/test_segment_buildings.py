@@ -264,3 +264,20 @@ def test_a_layer_without_confidence_gets_a_plain_style(provider):
     layer = QgsVectorLayer("Polygon?crs=EPSG:25832", "drawn", "memory")
     Look.for_one_layer(BUILDINGS).postProcessLayer(layer, None, None)
     assert layer.renderer().symbol().symbolLayer(0).strokeColor().name() == "#d64a22"
+
+
+def test_looks_may_be_made_while_another_thread_uses_one(provider, monkeypatch):
+    from geofootprint_qgis.algorithms import results
+
+    looks = [results.Look.for_one_layer(results.PLAIN) for _ in range(3)]
+
+    def used_meanwhile(_look):
+        results.Look._waiting.discard(looks[-1])
+        return False
+
+    monkeypatch.setattr(results.sip, "isdeleted", used_meanwhile)
+    looks.append(results.Look.for_one_layer(results.PLAIN))
+    monkeypatch.undo()
+    assert results.Look._waiting >= {looks[0], looks[1], looks[3]}
+    assert looks[2] not in results.Look._waiting
+    results.Look._waiting.difference_update(looks)
