@@ -25,8 +25,12 @@ STAGES = {
     "train": marked("Training"),
     "validate": marked("Validating"),
     "export": marked("Exporting the model"),
+    "measure": marked("Measuring what 8 bits lose"),
 }
 """The engine's stages and how they are called in the log."""
+
+OF_FILES = {"Labels of ": marked("Labels of {}"), "Tiles of ": marked("Tiles of {}")}
+"""Beginnings of stages that go on with the name of a file, and how they are called."""
 
 REPEAT = 10.0
 """Seconds between two lines in the log about the time that is left."""
@@ -99,7 +103,12 @@ class Messages(Listener):
 
 def stage_name(stage: str) -> str:
     """Return how a stage is called in the log."""
-    return tr(STAGES[stage]) if stage in STAGES else f"{stage[:1].upper()}{stage[1:]}"
+    if stage in STAGES:
+        return tr(STAGES[stage])
+    for beginning, text in OF_FILES.items():
+        if stage.startswith(beginning):
+            return tr(text).format(stage[len(beginning) :])
+    return f"{stage[:1].upper()}{stage[1:]}"
 
 
 def spoken(seconds: float) -> str:

@@ -344,6 +344,18 @@ Ohne Interessensgebiet zählt alles in beiden Layern: Geben Sie das Gebiet an, i
    <translation>Das Modell wird exportiert</translation>
   </message>
   <message>
+   <source>Measuring what 8 bits lose</source>
+   <translation>Der Verlust durch 8 Bit wird gemessen</translation>
+  </message>
+  <message>
+   <source>Labels of {}</source>
+   <translation>Label von {}</translation>
+  </message>
+  <message>
+   <source>Tiles of {}</source>
+   <translation>Kacheln von {}</translation>
+  </message>
+  <message>
    <source>{stage}: {percent} % done, about {time} left</source>
    <translation>{stage}: {percent} % fertig, noch etwa {time}</translation>
   </message>

@@ -48,7 +48,7 @@ def test_a_file_that_was_moved(run, project, inputs, tmp_path):
 
 def test_a_layer_that_never_was_readable(run, tmp_path):
     layer = QgsRasterLayer(str(tmp_path / "gone.tif"), "gone")
-    refused(run, "The layer gone cannot be read|Could not load source layer", INPUT=layer)
+    refused(run, "The layer gone cannot be read; its file was moved, or is no image", INPUT=layer)
 
 
 def test_a_model_file_that_is_none(run, ortho, tmp_path):

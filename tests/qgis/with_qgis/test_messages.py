@@ -2,7 +2,57 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
+from conftest import ROOT
+
+
+def stages_in(tree):
+    """Yield the stages that a module of the library tells of; of one that goes on with a name, the beginning."""
+    texts = {node.targets[0].id: node.value for node in ast.walk(tree) if is_text_with_a_name(node)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or len(node.args) < 2:
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        stage = node.args[1] if name == "track" else node.args[0] if name == "update" else None
+        stage = texts.get(stage.id) if isinstance(stage, ast.Name) else stage
+        if isinstance(stage, ast.JoinedStr):
+            stage = stage.values[0]
+        if isinstance(stage, ast.Constant):
+            yield stage.value
+
+
+def is_text_with_a_name(node):
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, (ast.Constant, ast.JoinedStr))
+    )
+
+
+def test_every_stage_of_the_library_has_a_name(provider):
+    from geofootprint_qgis.algorithms.messages import OF_FILES, STAGES
+
+    modules = (ROOT / "geofootprint").rglob("*.py")
+    stages = {stage for path in modules for stage in stages_in(ast.parse(path.read_text(encoding="utf-8")))}
+    assert stages == {*STAGES, *OF_FILES}
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("measure", "Verlust"), ("Labels of höfe.tif", "Label von höfe.tif"), ("Tiles of a.tif", "Kacheln von a.tif")],
+)
+def test_stages_are_german_in_a_german_qgis(provider, stage, name):
+    from geofootprint_qgis.algorithms.messages import stage_name
+    from geofootprint_qgis.translation import install_translator
+    from qgis.PyQt.QtCore import QCoreApplication
+
+    translator = install_translator("de_AT")
+    try:
+        assert name in stage_name(stage)
+    finally:
+        QCoreApplication.removeTranslator(translator)
 
 
 @pytest.fixture
