@@ -39,6 +39,15 @@ def test_every_stage_of_the_library_has_a_name(provider):
     assert stages == {*STAGES, *OF_FILES}
 
 
+def test_the_stages_that_move_the_bar_are_the_library_s(provider):
+    from geofootprint_qgis.algorithms.messages import STAGES
+
+    for algorithm in provider.algorithms():
+        shares = algorithm.STAGES
+        assert {stage for stage, _, _ in shares} <= set(STAGES), algorithm.name()
+        assert all(ends <= begins for (_, _, ends), (_, begins, _) in zip(shares, shares[1:])), algorithm.name()
+
+
 @pytest.mark.parametrize(
     ("stage", "name"),
     [("measure", "Verlust"), ("Labels of höfe.tif", "Label von höfe.tif"), ("Tiles of a.tif", "Kacheln von a.tif")],
