@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,7 @@ class Target:
         source = _source(self.path, self.table) if self.appends else destination
         if not os.path.isfile(_path_in(source)):
             return False
-        written = QgsVectorLayer(source, "written", "ogr")
-        wanted = count + max(0, self.rows) if self.appends else count
-        return not written.isValid() or 0 <= written.featureCount() < wanted
+        return _rows_of(source) < (self.rows + count if self.appends else count)
 
     def take_away(self, destination: str = "") -> None:
         """Take away what there is of a failed output, and nothing that was there before.
@@ -107,8 +106,12 @@ def target_of(value: Any) -> Target:
         uri = QgsDataSourceUri(text[len("ogr:") :])
         path, table = uri.database(), uri.table()
     existed = os.path.isfile(path)
-    rows = QgsVectorLayer(_source(path, table), "before", "ogr").featureCount() if existed else -1
-    return Target(path, table, appends, existed, rows)
+    return Target(path, table, appends, existed, _rows_of(_source(path, table)) if existed else -1)
+
+
+def _rows_of(source: str) -> int:
+    layer = QgsVectorLayer(source, "rows", "ogr")
+    return int(layer.featureCount()) if layer.isValid() else -1
 
 
 def _source(path: str, table: str) -> str:
@@ -130,8 +133,7 @@ def _remove(path: str) -> None:
 
 def _drop(path: str, table: str) -> None:
     connection = QgsProviderRegistry.instance().providerMetadata("ogr").createConnection(path, {})
-    try:
+    # A disk that is full may not even take this; the failure is told anyway.
+    with suppress(QgsProviderConnectionException):
         if table in (one.tableName() for one in connection.tables()):
             connection.dropVectorTable("", table)
-    except QgsProviderConnectionException:
-        pass  # a disk that is full may not even take this; the failure is told anyway
