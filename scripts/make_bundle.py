@@ -9,28 +9,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import platform
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from email.parser import Parser
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-FORMAT = 1
-"""Version of the list; qgis_plugin/core/bundle.py reads it."""
-
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Names of the same processor on other systems; as in qgis_plugin/core/setup_python.py."""
-
-
-def platform_name() -> str:
-    """Return the name of this platform, such as linux-x86_64."""
-    machine = platform.machine().lower()
-    return f"{platform.system().lower()}-{MACHINES.get(machine, machine)}"
+sys.path.insert(0, str(ROOT))
+# What script and plugin have to agree on is spelt in the plugin. By name, and no import statement: it is none of the
+# packages whose types are checked.
+bundle = import_module("qgis_plugin.core.bundle")
+PLATFORM: str = import_module("qgis_plugin.core.setup_python").this_platform()
 
 
 def series() -> str:
@@ -62,7 +57,7 @@ def version_of(wheel: Path) -> str:
 
 
 def write_bundle(wheels: Sequence[Path], out: Path) -> Path:
-    """Write the zip, or into a folder under its usual name.
+    """Write the zip, or into a folder under its usual name; an old one stays until the new one is whole.
 
     Parameters
     ----------
@@ -78,17 +73,20 @@ def write_bundle(wheels: Sequence[Path], out: Path) -> Path:
     """
     (own,) = [wheel for wheel in wheels if wheel.name.startswith("geofootprint-")]
     version = version_of(own)
-    target = out / f"geofootprint-bundle-{version}-py{series()}-{platform_name()}.zip" if out.is_dir() else out
+    target = out / f"geofootprint-bundle-{version}-py{series()}-{PLATFORM}.zip" if out.is_dir() else out
     listed = [
         {"file": wheel.name, "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(), "size": wheel.stat().st_size}
         for wheel in sorted(wheels)
     ]
-    manifest = {"format": FORMAT, "version": version, "python": series(), "platform": platform_name(), "wheels": listed}
-    # Stored: wheels are compressed already.
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("manifest.json", json.dumps(manifest, indent=1))
-        for wheel in sorted(wheels):
-            archive.write(wheel, f"wheels/{wheel.name}")
+    manifest = {"format": bundle.FORMAT, "version": version, "python": series(), "platform": PLATFORM, "wheels": listed}
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
+        whole = Path(folder) / target.name
+        # Stored: wheels are compressed already.
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(bundle.MANIFEST, json.dumps(manifest, indent=1))
+            for wheel in sorted(wheels):
+                archive.write(wheel, f"{bundle.WHEELS}/{wheel.name}")
+        os.replace(whole, target)
     return target
 
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from package_plugin import FOLDER, package_plugin
@@ -43,6 +46,22 @@ def make_profile(folder: Path, language: str) -> None:
     )
 
 
+def run_to_its_end(command: Sequence[str], environment: Mapping[str, str], seconds: float = SECONDS) -> None:
+    """Run a program, and end it with all that it has started when the time is over or this one is interrupted."""
+    program = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        program.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"{command[0]} did not end within {seconds} s.")
+    finally:
+        # The screen and QGIS are children of xvfb-run, which does not end them when it is ended itself.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(10)
+
+
 def main() -> int:
     """Run QGIS and return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -54,6 +73,8 @@ def main() -> int:
         print(HINT)
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
+    verdict = options.out / "verdict.txt"
+    verdict.unlink(missing_ok=True)
     engine = os.environ.get("GEOFOOTPRINT_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory(prefix="geofootprint-desktop-") as name:
         folder = Path(name)
@@ -75,8 +96,7 @@ def main() -> int:
         subprocess.run(demo, env=environment, check=True)
         qgis = ["qgis.bin", "--nologo", "--noversioncheck", "--profiles-path", name, "--profile", "demo"]
         command = ["xvfb-run", "-a", "-s", SCREEN, *qgis, "--code", str(SCRIPTS / "qgis_desktop_session.py")]
-        subprocess.run(command, env=environment, check=False, timeout=SECONDS)
-    verdict = options.out / "verdict.txt"
+        run_to_its_end(command, environment)
     text = verdict.read_text(encoding="utf-8") if verdict.exists() else "QGIS ended before the session did."
     print(text)
     return int(text.strip() != "good")

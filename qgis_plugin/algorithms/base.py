@@ -63,7 +63,7 @@ class Job:
         For files in between; removed afterwards.
     rasters : mapping of str to list of Raster
         The layers of the parameters for rasters.
-    plain : set of str
+    plain : frozenset of str
         Names of the parameters whose vector layer is a file that the engine may read itself.
     names : dict of str to str
         Layers by the temporary files that were made of them, which no user knows.
@@ -343,7 +343,7 @@ def option_name(parameter: str) -> str:
 def _option(job: Job, definition: QgsProcessingParameterDefinition) -> list[str]:
     name, algorithm = definition.name(), job.algorithm
     option, arguments = option_name(name), (job.parameters, name, job.context)
-    if definition.flags() & QgsProcessingParameterDefinition.Flag.FlagIsModelOutput or definition.isDestination():
+    if definition.isDestination():
         return []
     if isinstance(definition, QgsProcessingParameterBoolean):
         return [option] if algorithm.parameterAsBoolean(*arguments) else []
@@ -365,35 +365,39 @@ def _option(job: Job, definition: QgsProcessingParameterDefinition) -> list[str]
 class ImageAlgorithm(EngineAlgorithm):
     """An algorithm that looks at an orthophoto through a model, within an extent or an area of interest."""
 
-    IMAGE = "INPUT"
-
     def check_raster(self, name: str, raster: Raster, parameters: Mapping[str, Any]) -> None:
         if not raster.path and not (parameters.get("EXTENT") or parameters.get("AOI")):
             raise no_area(raster.name)
 
     def image_arguments(self, job: Job) -> list[str]:
         """Return the image, drawn by QGIS if it is a service, and the bounds asked for."""
-        (raster,) = job.rasters[self.IMAGE]
+        (raster,) = job.rasters["INPUT"]
         extent = None
         if job.has("EXTENT"):
             extent = self.parameterAsExtent(job.parameters, "EXTENT", job.context, raster.crs)
             if not extent.intersects(raster.extent):
                 raise EngineError("The extent lies outside the layer {layer}; choose one on it.", layer=raster.name)
-        path = self.image_path(job, self.IMAGE) if raster.path else self._drawn(job, raster, extent)
+        path = self.image_path(job, "INPUT") if raster.path else self._drawn(job, raster, extent)
         if extent is None:
             return [path]
         edges = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
         return [path, "--bounds", *map(repr, edges)]
 
     def _drawn(self, job: Job, raster: Raster, extent: QgsRectangle | None) -> str:
-        area = extent
-        if job.has("AOI"):
-            polygons = extent_of(job, "AOI", raster.crs)
-            area = polygons if extent is None or polygons is None else extent.intersect(polygons)
+        area = _area_to_draw(extent, extent_of(job, "AOI", raster.crs) if job.has("AOI") else None)
         path = draw_service(
             raster, area, job.model_gsd(), job.folder, job.context.transformContext(), job.feedback
         )
         job.names[path] = raster.name
-        return self.image_path(job, self.IMAGE, path)
+        return self.image_path(job, "INPUT", path)
 
 
+def _area_to_draw(extent: QgsRectangle | None, polygons: QgsRectangle | None) -> QgsRectangle | None:
+    if extent is None or polygons is None:
+        return polygons if extent is None else extent
+    area = extent.intersect(polygons)
+    if area.isEmpty():
+        raise EngineError(
+            "The extent and the area of interest do not meet; choose an extent with some of its polygons, or none at all."
+        )
+    return area

@@ -37,7 +37,10 @@ class MakeDemoScene(EngineAlgorithm):
         "this plugin does, without any data. The image and the buildings are added to the map."
     )
     TAGS = marked("demo,example,test,try,scene,building,orthophoto")
-    STAGES = (("predict", 5, 70), ("vectorize", 70, 75), ("join", 75, 77))
+    STAGES = (
+        ("making a scene", 0, 5), ("predict", 5, 70), ("vectorize", 70, 75), ("join", 75, 77), ("scoring pixels", 77, 90),
+        ("drawing", 90, 100),
+    )  # fmt: skip
 
     def define(self) -> Iterator[QgsProcessingParameterDefinition]:
         yield p.explained(

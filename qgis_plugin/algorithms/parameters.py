@@ -141,10 +141,10 @@ def device() -> QgsProcessingParameterEnum:
     )
 
 
-def buildings(name: str = "OUTPUT") -> QgsProcessingParameterFeatureSink:
+def buildings() -> QgsProcessingParameterFeatureSink:
     """Return the parameter for the layer of buildings that is made."""
     return explained(
-        QgsProcessingParameterFeatureSink(name, tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon),
+        QgsProcessingParameterFeatureSink("OUTPUT", tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon),
         tr("Polygons with confidence, area, perimeter and more."),
     )
 

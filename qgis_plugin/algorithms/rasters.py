@@ -36,6 +36,9 @@ MOST_PIXELS = 100_000_000
 MARGIN = 60.0
 """Metres around the area asked for that are fetched too; the engine looks at 50 m, so that buildings come out whole."""
 
+LONGEST_STEM = 60
+"""Characters of a layer's name that become a file's: no file system takes more than 255 bytes, and Windows no long path."""
+
 CREATION = ["COMPRESS=DEFLATE", "TILED=YES", "BIGTIFF=IF_SAFER"]
 
 
@@ -82,7 +85,7 @@ class Raster:
             chosen = [*bands, *(band for band in self.alphas if band not in bands)]
             options.append("bands=" + ",".join(map(str, chosen)))
         if not self.own_crs:
-            options.append("a_srs=" + (self.crs.authid() if _is_common(self.crs) else self.crs.toWkt()))
+            options.append("a_srs=" + _crs_option(self.crs))
         path = path or self.path
         if not options:
             return path
@@ -95,8 +98,11 @@ class Raster:
         return f"vrt://{path}?{'&'.join(options)}"
 
 
-def _is_common(crs: QgsCoordinateReferenceSystem) -> bool:
-    return crs.authid().startswith(("EPSG:", "ESRI:"))
+def _crs_option(crs: QgsCoordinateReferenceSystem) -> str:
+    if crs.authid().startswith(("EPSG:", "ESRI:")):
+        return crs.authid()
+    # An & would end the option. Only a name can have one, and names do not say where something lies.
+    return crs.toWkt().replace("&", "and")
 
 
 def raster_of(layer: QgsRasterLayer | None) -> Raster:
@@ -174,7 +180,7 @@ def draw_service(
     )
     width, height = max(1, round(ground.width() / across)), max(1, round(ground.height() / down))
     _tell_size(raster.name, width, height, gsd, feedback)
-    path = os.path.join(folder, re.sub(r"[^\w .-]", "_", raster.name) + ".tif")
+    path = os.path.join(folder, re.sub(r"[^\w .-]", "_", raster.name[:LONGEST_STEM]) + ".tif")
     _write(raster, path, (width, height), ground, transforms, feedback)
     if feedback.isCanceled():
         raise EngineCancelled("Cancelled; nothing was written.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from qgis.core import (
     QgsFeatureSink,
@@ -14,13 +13,12 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
-    QgsProcessingOutputLayerDefinition,
-    QgsVectorFileWriter,
     QgsVectorLayer,
 )
 from qgis.PyQt import sip
 
 from ..core.runner import EngineError
+from .targets import Target, target_of
 
 if TYPE_CHECKING:
     from .base import Job
@@ -32,9 +30,6 @@ BUILDINGS, PLAIN, LABELS = "buildings.qml", "footprints.qml", "labels.qml"
 
 SHORT_PATIENCE = 0.3
 """Seconds at each stage of stopping a command that writes in the work folder alone: nothing that matters is lost."""
-
-SMALLEST = 2**19
-"""Bytes that any output needs beside its features; an empty GeoPackage has a fifth of that."""
 
 RESULT = "buildings.fgb"
 """File that the engine writes: FlatGeobuf adds no column of its own, so that rows can be copied as they are."""
@@ -48,73 +43,42 @@ def copy_footprints(job: Job, path: str, name: str) -> tuple[str, int]:
     Raises
     ------
     EngineError
-        If the output cannot be written; what there is of it is removed.
+        If the output cannot be written; what there is of it is taken away, and a layer that was appended to stays.
     """
     algorithm = job.algorithm
     layer = QgsVectorLayer(path, "buildings", "ogr")
     if not layer.isValid():
         raise EngineError("QGIS cannot read what the engine wrote: {path}", path=path)
-    target = _file_of(job.parameters.get(name))
-    _require_room(target, os.path.getsize(path))
-    is_new = not os.path.exists(target)
+    target = target_of(job.parameters.get(name))
+    target.require_room(os.path.getsize(path))
     try:
         sink, destination = algorithm.parameterAsSink(
             job.parameters, name, job.context, layer.fields(), layer.wkbType(), layer.crs()
         )
     except QgsProcessingException:
-        if is_new:
-            _remove(target)
+        target.take_away()
         raise
     if sink is None:
         raise QgsProcessingException(algorithm.invalidSinkError(job.parameters, name))
     written = sink.addFeatures(layer.getFeatures(), QgsFeatureSink.Flag.FastInsert) and sink.flushBuffer()
     reason = sink.lastError()
     del sink  # closes the file
-    if not written or _holds_too_few(destination, layer.featureCount(), job.context):
-        _remove(destination)
-        raise EngineError(
-            "The output {out} could not be written; is its disk full? {reason}", out=destination, reason=reason
-        )
+    if not written or target.has_lost(destination, layer.featureCount()):
+        target.take_away(destination)
+        raise _not_written(target, destination, reason)
     set_style(destination, BUILDINGS, job.context)
     return destination, layer.featureCount()
 
 
-def _file_of(value: Any) -> str:
-    """Return the file that an output's value names, or something that is none."""
-    if isinstance(value, QgsProcessingOutputLayerDefinition):
-        value = value.sink.staticValue()
-    return value if isinstance(value, str) else ""
-
-
-def _require_room(target: str, size: int) -> None:
-    """Refuse a full disk as long as an old output is still whole: QGIS's first step is to delete that."""
-    folder = os.path.dirname(os.path.abspath(target))
-    is_file = bool(os.path.splitext(target)[1]) and os.path.isdir(folder)
-    if is_file and shutil.disk_usage(folder).free < size + SMALLEST:
-        raise EngineError(
-            "The disk of {out} is full; make room for {megabytes} MB.", out=target, megabytes=_megabytes(size)
+def _not_written(target: Target, destination: str, reason: str) -> EngineError:
+    if target.appends:
+        return EngineError(
+            "Not all buildings could be added to {out}; is its disk full, or does it refuse a value? What it held before "
+            "is still there. {reason}",
+            out=target.path,
+            reason=reason,
         )
-
-
-def _megabytes(size: int) -> int:
-    return max(1, round((size + SMALLEST) / 2**20))
-
-
-def _holds_too_few(destination: str, count: int, context: QgsProcessingContext) -> bool:
-    """Say whether features got lost when a file was closed, of which QGIS says nothing."""
-    if not os.path.isfile(destination):
-        return False
-    written = QgsVectorLayer(destination, "written", "ogr")
-    return not written.isValid() or 0 <= written.featureCount() < count
-
-
-def _remove(destination: str) -> None:
-    if destination.lower().endswith(".shp"):
-        QgsVectorFileWriter.deleteShapeFile(destination)
-    elif os.path.isfile(destination):
-        for path in (destination, f"{destination}-journal", f"{destination}-wal", f"{destination}-shm"):
-            if os.path.exists(path):
-                os.remove(path)
+    return EngineError("The output {out} could not be written; is its disk full? {reason}", out=destination, reason=reason)
 
 
 def set_style(destination: str, style: str, context: QgsProcessingContext) -> None:
@@ -147,7 +111,11 @@ class Look(QgsProcessingLayerPostProcessorInterface):
         look = cls(style)
         # QGIS keeps the part of it that is C++; what is Python would be gone before it is called. A context whose layers
         # are not loaded in the end deletes its part without a call.
-        cls._waiting = {one for one in cls._waiting if not sip.isdeleted(one)} | {look}
+        # This may run in an algorithm's thread while the main one calls others: the set itself is never replaced.
+        for one in tuple(cls._waiting):
+            if sip.isdeleted(one):
+                cls._waiting.discard(one)
+        cls._waiting.add(look)
         return look
 
     def postProcessLayer(

@@ -16,11 +16,15 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
+from ..core.runner import EngineError
 from ..core.texts import marked
 from ..translation import tr
 from . import parameters as p
 from .base import Job
 from .training import TrainingAlgorithm
+
+DEFAULT = "INIT_FROM_DEFAULT"
+"""Parameter for what the command takes as a file called default, which QGIS would take for one, too."""
 
 
 class TrainModel(TrainingAlgorithm):
@@ -35,6 +39,7 @@ class TrainModel(TrainingAlgorithm):
         "some predictions and all settings; Export Model makes a model file of a checkpoint.\n\nA run that was cancelled "
         "goes on with 'Go on with the run in the folder'. The engine needs PyTorch, and a graphics card saves days."
     )
+    STAGES = (("train", 0, 100),)
     TAGS = marked("train,fit,model,deep learning,AI,pix2pix,building,dataset")
 
     def define(self) -> Iterator[QgsProcessingParameterDefinition]:
@@ -70,10 +75,11 @@ class TrainModel(TrainingAlgorithm):
             QgsProcessingParameterFile(
                 "INIT_FROM", tr("Start from"), optional=True, fileFilter=tr("Checkpoint or model") + " (*.ckpt *.onnx)"
             ),
-            tr(
-                "Checkpoint or model file that the run starts from, for a new region or more data; the word default stands "
-                "for the model that comes along."
-            ),
+            tr("Checkpoint or model file that the run starts from, for a new region or more data."),
+        )
+        yield p.explained(
+            QgsProcessingParameterBoolean(DEFAULT, tr("Start from the default model"), defaultValue=False),
+            tr("Instead of a file: the model that comes with geofootprint."),
         )
         yield p.advanced(
             p.explained(
@@ -119,5 +125,13 @@ class TrainModel(TrainingAlgorithm):
         out = job.destination("OUTPUT")
         more = self.parameterAsString(job.parameters, "MORE", job.context).splitlines()
         datasets = [job.path("DATASET"), *(line.strip() for line in more if line.strip())]
-        made = job.run(*datasets, "-o", out, *self.options(job, "DATASET", "MORE"))
+        start = self._start(job)
+        made = job.run(*datasets, "-o", out, *start, *self.options(job, "DATASET", "MORE", DEFAULT))
         return {"OUTPUT": out, "BEST": made["best"], "LAST": made["last"], "IOU": made["iou"]}
+
+    def _start(self, job: Job) -> list[str]:
+        if not self.parameterAsBoolean(job.parameters, DEFAULT, job.context):
+            return []
+        if job.has("INIT_FROM"):
+            raise EngineError("A run starts from one model: give a file to start from, or the default model, not both.")
+        return ["--init-from", "default"]

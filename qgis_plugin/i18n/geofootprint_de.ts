@@ -12,6 +12,10 @@
    <translation>Training</translation>
   </message>
   <message>
+   <source>The extent and the area of interest do not meet; choose an extent with some of its polygons, or none at all.</source>
+   <translation>Die Ausdehnung und das Interessensgebiet überschneiden sich nicht; wählen Sie eine Ausdehnung mit mindestens einem seiner Polygone, oder keine.</translation>
+  </message>
+  <message>
    <source>The engine has no default model; install geofootprint again.</source>
    <translation>Die Engine hat kein Standardmodell; installieren Sie geofootprint neu.</translation>
   </message>
@@ -340,6 +344,18 @@ Ohne Interessensgebiet zählt alles in beiden Layern: Geben Sie das Gebiet an, i
    <translation>Das Modell wird exportiert</translation>
   </message>
   <message>
+   <source>Measuring what 8 bits lose</source>
+   <translation>Der Verlust durch 8 Bit wird gemessen</translation>
+  </message>
+  <message>
+   <source>Labels of {}</source>
+   <translation>Label von {}</translation>
+  </message>
+  <message>
+   <source>Tiles of {}</source>
+   <translation>Kacheln von {}</translation>
+  </message>
+  <message>
    <source>{stage}: {percent} % done, about {time} left</source>
    <translation>{stage}: {percent} % fertig, noch etwa {time}</translation>
   </message>
@@ -588,16 +604,16 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>Toleranz (m)</translation>
   </message>
   <message>
-   <source>QGIS cannot read what the engine wrote: {path}</source>
-   <translation>QGIS kann nicht lesen, was die Engine geschrieben hat: {path}</translation>
-  </message>
-  <message>
    <source>The output {out} could not be written; is its disk full? {reason}</source>
    <translation>Die Ausgabe {out} konnte nicht geschrieben werden; ist ihr Datenträger voll? {reason}</translation>
   </message>
   <message>
-   <source>The disk of {out} is full; make room for {megabytes} MB.</source>
-   <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
+   <source>QGIS cannot read what the engine wrote: {path}</source>
+   <translation>QGIS kann nicht lesen, was die Engine geschrieben hat: {path}</translation>
+  </message>
+  <message>
+   <source>Not all buildings could be added to {out}; is its disk full, or does it refuse a value? What it held before is still there. {reason}</source>
+   <translation>Nicht alle Gebäude konnten zu {out} hinzugefügt werden; ist der Datenträger voll, oder ist ein Wert dort nicht erlaubt? Was vorher darin war, ist noch da. {reason}</translation>
   </message>
   <message>
    <source>Segment Buildings</source>
@@ -626,6 +642,10 @@ Das Orthofoto braucht Rot, Grün und Blau, ein KBS und Pixel von etwa 0,1 bis 0,
   <message>
    <source>{} buildings found.</source>
    <translation>{} Gebäude gefunden.</translation>
+  </message>
+  <message>
+   <source>The disk of {out} is full; make room for {megabytes} MB.</source>
+   <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
   </message>
   <message>
    <source>Number of tiles</source>
@@ -756,6 +776,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Training,Modell,Deep Learning,KI,Pix2Pix,Gebäude,Datensatz</translation>
   </message>
   <message>
+   <source>A run starts from one model: give a file to start from, or the default model, not both.</source>
+   <translation>Ein Lauf geht von einem einzigen Modell aus: Geben Sie eine Datei an, von der er ausgeht, oder das Standardmodell, nicht beides.</translation>
+  </message>
+  <message>
    <source>Folder that Tile Orthophoto made.</source>
    <translation>Ordner, den „Orthofoto kacheln“ gemacht hat.</translation>
   </message>
@@ -776,8 +800,12 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Macht beim letzten Checkpoint weiter, mit dessen Einstellungen.</translation>
   </message>
   <message>
-   <source>Checkpoint or model file that the run starts from, for a new region or more data; the word default stands for the model that comes along.</source>
-   <translation>Checkpoint oder Modelldatei, von der der Lauf ausgeht, für eine neue Region oder mehr Daten; das Wort default steht für das mitgelieferte Modell.</translation>
+   <source>Checkpoint or model file that the run starts from, for a new region or more data.</source>
+   <translation>Checkpoint oder Modelldatei, von der der Lauf ausgeht, für eine neue Region oder mehr Daten.</translation>
+  </message>
+  <message>
+   <source>Instead of a file: the model that comes with geofootprint.</source>
+   <translation>Statt einer Datei: das mitgelieferte Modell von geofootprint.</translation>
   </message>
   <message>
    <source>Gets checkpoints, scores and pictures.</source>
@@ -822,6 +850,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>Start from</source>
    <translation>Ausgehen von</translation>
+  </message>
+  <message>
+   <source>Start from the default model</source>
+   <translation>Vom Standardmodell ausgehen</translation>
   </message>
   <message>
    <source>A number, or auto for as many as fit into memory. If empty, as in the settings.</source>
@@ -906,6 +938,18 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>The layer {layer} has no CRS; set it (Layer &gt; Set CRS).</source>
    <translation>Der Layer {layer} hat kein KBS; setzen Sie es (Layer &gt; KBS des Layers setzen).</translation>
+  </message>
+  <message>
+   <source>The layer {layer} could not be copied to {path}; is its disk full? {reason}</source>
+   <translation>Der Layer {layer} konnte nicht nach {path} kopiert werden; ist der Datenträger dort voll? {reason}</translation>
+  </message>
+  <message>
+   <source>The layer {layer} has no polygons, or none of those asked for is there; draw some, or choose another layer.</source>
+   <translation>Der Layer {layer} hat keine Polygone, oder keines der verlangten ist da; zeichnen Sie welche, oder wählen Sie einen anderen Layer.</translation>
+  </message>
+  <message>
+   <source>The polygons of the layer {layer} lie where the CRS {crs} is not defined; check the layer's own CRS.</source>
+   <translation>Die Polygone des Layers {layer} liegen dort, wo das KBS {crs} nicht definiert ist; prüfen Sie das KBS des Layers selbst.</translation>
   </message>
   <message>
    <source>Checking the bundle</source>

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from fake_wheels import make_bundle, make_engine_wheels
@@ -135,12 +136,37 @@ def test_cancelling_leaves_nothing(path, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_script_writes_what_the_plugin_reads(wheels, tmp_path):
-    code = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import make_bundle; from pathlib import Path\n"
-    code += f"print(make_bundle.write_bundle([*map(Path, {list(map(str, wheels))!r})], Path({str(tmp_path)!r})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    bundle = open_bundle(Path(done.stdout.strip()))
+@pytest.fixture(scope="module")
+def script():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import make_bundle
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    return make_bundle
+
+
+def test_the_script_writes_what_the_plugin_reads(script, wheels, tmp_path):
+    bundle = open_bundle(script.write_bundle(wheels, tmp_path))
     series = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert bundle.path.name == f"geofootprint-bundle-0.1.0-py{series}-{this_platform()}.zip"
     assert (bundle.version, bundle.series, bundle.platform) == ("0.1.0", series, this_platform())
     assert set(unpack(bundle.path, tmp_path / "out")) == {wheel.name for wheel in wheels}
+    assert list(tmp_path.iterdir()) == [bundle.path]
+
+
+def test_the_script_keeps_the_old_bundle_until_the_new_one_is_whole(script, wheels, tmp_path, monkeypatch):
+    path = tmp_path / "bundle.zip"
+    path.write_text("old")
+    monkeypatch.setattr(zipfile.ZipFile, "write", Mock(side_effect=OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        script.write_bundle(wheels, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_script_runs_by_itself():
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "make_bundle.py", "--help"], cwd="/", capture_output=True, text=True, check=True
+    )
+    assert "Make the bundle by which the QGIS plugin" in done.stdout

@@ -55,9 +55,3 @@ def test_the_licence_is_the_gpl():
     text = (PLUGIN / "LICENSE").read_text(encoding="utf-8")
     assert "GNU GENERAL PUBLIC LICENSE" in text
     assert "Version 2, June 1991" in text
-
-
-def test_modules_are_imported_in_ways_that_suit_qgis():
-    for path in PLUGIN.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert not re.search(r"^\s*(from|import) (geofootprint|qgis_plugin|PyQt\d|numpy)\b", text, re.M), path

@@ -163,6 +163,16 @@ def test_options_of_training(run, fake_engine, tmp_path):
     assert result["BEST"] == "b"
 
 
+def test_a_training_starts_from_the_default_model(run, fake_engine, tmp_path):
+    fake_engine.write("emit('result', best='b', last='l', iou=0.5, can_train=True)")
+    (tmp_path / "tiles").mkdir()
+    start = {"DATASET": str(tmp_path / "tiles"), "INIT_FROM_DEFAULT": True, "OUTPUT": str(tmp_path / "run")}
+    run("trainmodel", **start)
+    assert fake_engine.arguments == ["train", start["DATASET"], "-o", start["OUTPUT"], "--init-from", "default"]
+    with pytest.raises(QgsProcessingException, match="give a file to start from, or the default model, not both"):
+        run("trainmodel", **start, INIT_FROM="some.ckpt")
+
+
 def test_images_of_a_dataset_keep_the_crs_of_qgis(run, ortho, squares, fake_engine, tmp_path):
     fake_engine.write("emit('result', tiles=3, train=1, val=1, test=1)")
     ortho.setCrs(QgsCoordinateReferenceSystem("EPSG:31254"))

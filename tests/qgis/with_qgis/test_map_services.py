@@ -6,6 +6,8 @@ import pytest
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
+    QgsFeature,
+    QgsGeometry,
     QgsProcessingAlgRunnerTask,
     QgsProcessingException,
     QgsProject,
@@ -122,9 +124,47 @@ def test_in_another_thread_as_the_desktop_runs_it(
     assert QgsRasterLayer(str(tmp_path / "kept.tif"), "kept").width() > 100
 
 
+def test_a_service_with_a_long_name(run, service, mercator, fake_engine):
+    service.setName("Höfe/" * 60)
+    fake_engine.write(f"""
+        if "info" in sys.argv:
+            emit("result", model={{"gsd": 1.0}}); sys.exit(0)
+        shutil.copy({fake_engine.result!r}, out)
+        emit("result", count=2, area_m2=1)
+    """)
+    run(SEGMENT, INPUT=service, EXTENT=mercator, OUTPUT="memory:")
+    assert fake_engine.arguments[1].endswith("/" + "Höfe_" * 12 + ".tif")
+
+
 def test_without_an_extent_it_is_refused(run, service):
     with pytest.raises(QgsProcessingException, match="Luftbild Höfe is a map service without end; choose an extent"):
         run(SEGMENT, INPUT=service, OUTPUT="memory:")
+
+
+def test_an_area_of_interest_without_polygons_is_refused(run, service, fake_engine):
+    empty = QgsVectorLayer("Polygon?crs=EPSG:25832", "drawn", "memory")
+    with pytest.raises(QgsProcessingException, match=r"^The layer drawn has no polygons"):
+        run(SEGMENT, INPUT=service, AOI=empty, OUTPUT="memory:")
+
+
+def layer_of(wkt, crs):
+    layer = QgsVectorLayer(f"Polygon?crs={crs}", "drawn", "memory")
+    feature = QgsFeature()
+    feature.setGeometry(QgsGeometry.fromWkt(wkt))
+    layer.dataProvider().addFeatures([feature])
+    return layer
+
+
+def test_an_area_of_interest_where_the_image_has_no_coordinates_is_refused(run, service, fake_engine):
+    beyond = layer_of("POLYGON((200 95, 210 95, 210 99, 200 95))", "EPSG:4326")
+    with pytest.raises(QgsProcessingException, match=r"^The polygons of the layer drawn lie where the CRS EPSG:3857 "):
+        run(SEGMENT, INPUT=service, AOI=beyond, OUTPUT="memory:")
+
+
+def test_an_extent_and_an_area_of_interest_that_do_not_meet_are_refused(run, service, mercator, fake_engine):
+    elsewhere = layer_of("POLYGON((10 40, 11 40, 11 41, 10 40))", "EPSG:4326")
+    with pytest.raises(QgsProcessingException, match=r"^The extent and the area of interest do not meet"):
+        run(SEGMENT, INPUT=service, EXTENT=mercator, AOI=elsewhere, OUTPUT="memory:")
 
 
 def test_too_large_an_extent_is_refused_before_anything_is_fetched(run, service, mercator, fake_engine):

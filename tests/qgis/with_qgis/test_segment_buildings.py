@@ -172,6 +172,16 @@ def test_a_crs_without_a_number_is_given_in_full(run, ortho, fake_engine):
     assert "?a_srs=PROJCRS[" in fake_engine.arguments[1] or "?a_srs=PROJCS[" in fake_engine.arguments[1]
 
 
+def test_a_crs_of_the_user_s_own_may_be_called_anything(run, ortho):
+    own = QgsCoordinateReferenceSystem.fromProj("+proj=tmerc +lat_0=0 +lon_0=11.5 +ellps=GRS80 +units=m")
+    own = QgsCoordinateReferenceSystem.fromWkt(own.toWkt().replace("unknown", "R&D? grid", 1))
+    assert "&" in own.toWkt()
+    ortho.setCrs(own)
+    layer = run(SEGMENT, INPUT=ortho, BANDS=[1, 2, 3], OUTPUT="memory:")["OUTPUT"]
+    assert layer.featureCount() > 0
+    assert "+lon_0=11.5" in layer.crs().toProj()
+
+
 def test_bands_are_chosen(run, inputs, fake_engine):
     run(SEGMENT, INPUT=str(inputs / "rgb_nir_alpha.tif"), BANDS=[4, 1, 2], OUTPUT="memory:")
     # The alpha band comes along: it says where there is no image.
@@ -256,16 +266,18 @@ def test_a_layer_without_confidence_gets_a_plain_style(provider):
     assert layer.renderer().symbol().symbolLayer(0).strokeColor().name() == "#d64a22"
 
 
-def test_time_left_is_told_now_and_then(provider, monkeypatch, feedback):
-    from geofootprint_qgis.algorithms import messages
+def test_looks_may_be_made_while_another_thread_uses_one(provider, monkeypatch):
+    from geofootprint_qgis.algorithms import results
 
-    clock = iter([0.0, 4.0, 12.0, 20.0, 40.0])
-    monkeypatch.setattr(messages.time, "monotonic", lambda: next(clock))
-    listener = messages.Messages(feedback, [("predict", 0, 80)])
-    for done in (0, 1, 3, 4, 10):
-        listener.progress("predict", done, 100)
-    assert feedback.stages == [
-        "Looking at the image ...", "Looking at the image: 3 % done, about 6 min left",
-        "Looking at the image: 10 % done, about 6 min left",
-    ]  # fmt: skip
-    assert feedback.progress() == pytest.approx(8)
+    looks = [results.Look.for_one_layer(results.PLAIN) for _ in range(3)]
+
+    def used_meanwhile(_look):
+        results.Look._waiting.discard(looks[-1])
+        return False
+
+    monkeypatch.setattr(results.sip, "isdeleted", used_meanwhile)
+    looks.append(results.Look.for_one_layer(results.PLAIN))
+    monkeypatch.undo()
+    assert results.Look._waiting >= {looks[0], looks[1], looks[3]}
+    assert looks[2] not in results.Look._waiting
+    results.Look._waiting.difference_update(looks)
