@@ -117,3 +117,17 @@ def test_a_vertex_that_is_there_twice(twice: int) -> None:
     assert shapely.equals(carved, shapely.Polygon(square))
     assert count_vertices(np.array([carved]))[0] == 4
 
+
+
+def test_two_thin_parts_of_which_each_hides_the_end_of_the_other() -> None:
+    # Between three neighbours: leaving any one vertex out would make it cross itself, or enter one of them.
+    thin = shapely.from_wkt(
+        "POLYGON ((108.05 -0.13, 120 0.06, 120.25 15.05, 108.03 15.158, 107.526 15.158, 107.519 22.56, 107.438 15.246,"
+        " 96.436 15.079, 108.436 14.927, 108.05 -0.13))"
+    )
+    box = shapely.box(80, -10, 130, 40)
+    neighbours = shapely.get_parts(box.difference(thin))
+    mended = carve(thin, neighbours, 0.5)
+    assert not find_faults(np.array([mended]), 0.5)[0]
+    assert shapely.area(shapely.difference(mended, thin)) < 1e-6
+    assert shapely.area(shapely.difference(thin, mended)) < 6

@@ -194,6 +194,28 @@ def test_guarantees_hold_for_any_polygon(
         assert not find_faults(result.polygons, 2.0).any()
 
 
+def test_a_hole_that_no_walls_fit_leaves_the_outside_as_it_is() -> None:
+    outside = shapely.box(0, 0, 300, 200)
+    sliver = shapely.Polygon([(150, 90), (153, 90.2), (156, 95), (155.5, 99), (152, 96), (150, 91)])
+    yard = roughened(shapely.box(40, 40, 80, 90), 0.3, np.random.default_rng(1))
+    rough = roughened(outside, 0.3, np.random.default_rng(0)).difference(sliver).difference(yard)
+    fits = regularize_polygons(np.array([rough], object))
+    assert fits.methods.tolist() == ["right_angles"]
+    assert len(fits.polygons[0].exterior.coords) == 5
+    assert iou(fits.polygons[0], outside.difference(yard)) > 0.995
+
+
+def test_a_large_ring_keeps_its_walls_where_one_place_strays() -> None:
+    steps = [(x, 200 + 12 * (x // 40 % 2)) for x in range(0, 801, 20)]
+    outside = shapely.Polygon([(800, 0), (0, 0), *steps])
+    alley = shapely.Polygon([(395, 0), (396, 60), (403, 66), (399, 70), (391, 62), (394, 0)])
+    rough = roughened(outside, 0.3, np.random.default_rng(0)).difference(alley)
+    fits = regularize_polygons(np.array([rough], object))
+    assert fits.methods.tolist() != ["simplified"]
+    assert shapely.get_num_coordinates(fits.polygons[0]) < 1.4 * shapely.get_num_coordinates(outside)
+    assert iou(fits.polygons[0], outside.difference(alley)) > 0.99
+
+
 def test_empty_and_degenerate_polygons_pass_through() -> None:
     line = shapely.Polygon([(0, 0), (10, 0), (20, 0)])
     polygons = np.array([shapely.Polygon(), line, RECTANGLE], object)

@@ -56,6 +56,18 @@ def test_touching_buildings_share_the_wall_between_the_pixels() -> None:
     assert shapely.coverage_is_valid([weak, strong])
 
 
+def test_three_buildings_meet_in_a_corner_without_a_gap() -> None:
+    field, contour = np.full((12, 16), 200), np.zeros((12, 16))
+    contour[5:7] = contour[7:, 7:9] = 255
+    parts = draw(field, contour=contour).polygons
+    assert len(parts) == 3
+    assert shapely.coverage_is_valid(parts)
+    union = shapely.union_all(parts)
+    assert len(union.interiors) == 0
+    # Where the wall reaches the edge of the data both end in the pixel's corner; those of the raster itself are cut off.
+    assert union.symmetric_difference(shapely.box(0, 0, 16, 12)).area == pytest.approx(4 * 0.125)
+
+
 def test_corners_of_two_buildings_in_a_checkerboard_do_not_cross() -> None:
     field = np.zeros((10, 10))
     field[1:5, 1:5] = field[5:9, 5:9] = 255
