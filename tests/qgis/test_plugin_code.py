@@ -12,7 +12,7 @@ import pytest
 PLUGIN = Path(__file__).resolve().parents[2] / "qgis_plugin"
 MODULES = sorted(PLUGIN.rglob("*.py"))
 
-NESTED_CLASSES = {"QgsProcessingContext.LayerDetails"}
+NESTED_CLASSES = {"QgsProcessingContext.LayerDetails", "QgsVectorFileWriter.SaveVectorOptions"}
 """Members in upper case that are no enum's."""
 
 

@@ -198,13 +198,13 @@ def test_a_missing_engine_is_told_before_anything_runs(provider, run, ortho, mon
 
 
 POLITE = """
-    emit("progress", stage="s", done=1, total=2)
+    emit("progress", stage="predict", done=1, total=2)
     sys.stdin.read()
     sys.exit(130)
 """
 STUCK = """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    emit("progress", stage="s", done=1, total=2)
+    emit("progress", stage="predict", done=1, total=2)
     time.sleep(60)
 """
 
@@ -235,7 +235,7 @@ def test_cancel_of_a_task_as_the_desktop_runs_it(
     task = QgsProcessingAlgRunnerTask(provider.algorithm(SEGMENT), parameters, context, feedback)
     with qtbot.waitSignal(task.executed, timeout=10_000):
         QgsApplication.taskManager().addTask(task)
-        qtbot.waitUntil(lambda: feedback.stages == ["S ..."], timeout=5_000)
+        qtbot.waitUntil(lambda: feedback.stages == ["Looking at the image ..."], timeout=5_000)
         feedback.cancel()
         task.cancel()
     assert not (tmp_path / "out.gpkg").exists()
