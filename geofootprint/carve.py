@@ -71,12 +71,13 @@ class _Land:
         others = others[~shapely.is_empty(others)]
         large = shapely.get_num_coordinates(others) > LARGE
         if large.any():  # each look at it would take as long as the whole of it
-            others = others.copy()
-            others[large] = shapely.intersection(others[large], shapely.box(*box))
+            near = _polygons_in(shapely.intersection(others[large], shapely.box(*box)))
+            others = np.concatenate([others[~large], near])
         return cls(others, shapely.box(*box), within)
 
     def is_free(self, added: Any, min_edge: float) -> bool:
         """Say whether something lies in no neighbour, and not outside."""
+        added = shapely.multipolygons(_polygons_in(added))
         if shapely.is_empty(added):
             return True
         if not shapely.covers(self.surroundings, added):
@@ -193,7 +194,13 @@ def _between(before: Floats, after: Floats) -> Any:
     ahead = _count_same(before[:most], after[:most])
     behind = min(most - ahead, _count_same(before[::-1][:most], after[::-1][:most]))
     old, new = (xy.take(np.arange(ahead - 1, len(xy) - behind + 1), axis=0, mode="wrap") for xy in (before, after))
-    return shapely.make_valid(shapely.Polygon(np.concatenate([old, new[::-1]])))
+    return shapely.multipolygons(_polygons_in(shapely.make_valid(shapely.Polygon(np.concatenate([old, new[::-1]])))))
+
+
+def _polygons_in(geometries: Any) -> NDArray[Any]:
+    """Return the polygons of geometries that may be collections, with lines where outlines only touch."""
+    parts = shapely.get_parts(shapely.get_parts(geometries))
+    return np.asarray(parts[shapely.get_dimensions(parts) == 2], object)
 
 
 def _count_same(one: Floats, other: Floats) -> int:
