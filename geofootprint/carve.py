@@ -36,6 +36,9 @@ LARGE = 500
 MOST = 100
 """Faults of a polygon that are mended; one with more is no building but noise, and would take long."""
 
+ROUNDS = 2
+"""Times that polygons are mended: the change to one may make room for another."""
+
 DETOURS = 8
 """Changes that may leave as many faults as there were."""
 
@@ -109,9 +112,11 @@ def carve_faulty(polygons: NDArray[Any], min_edge: float, *, within: Any = None)
     polygons = polygons.copy()
     tree = shapely.STRtree(polygons)
     margin = ROOM * min_edge * np.array([-1, -1, 1, 1])
-    for i in faulty:
-        near = np.sort(tree.query(shapely.box(*(shapely.bounds(polygons[i]) + margin))))
-        polygons[i] = carve(polygons[i], polygons[near[near != i]], min_edge, within=within)
+    for _ in range(ROUNDS):
+        for i in faulty:
+            near = np.sort(tree.query(shapely.box(*(shapely.bounds(polygons[i]) + margin))))
+            polygons[i] = carve(polygons[i], polygons[near[near != i]], min_edge, within=within)
+        faulty = faulty[find_faults(polygons[faulty], min_edge)]
     return polygons
 
 
@@ -136,30 +141,32 @@ def carve(polygon: Any, others: NDArray[Any], min_edge: float, *, within: Any = 
     shapely.Polygon
         The polygon itself if nothing helps that is still like it.
     """
-    faults = count_faults(polygon, min_edge)
-    if faults > MOST:
+    if count_faults(polygon, min_edge) > MOST:
         return polygon
-    best = shapely.orient_polygons(polygon)
+    whole = shapely.orient_polygons(polygon)
     land = _Land.around(polygon, others, within, ROOM * min_edge)
-    for _ in range(faults + DETOURS):
-        if not count_faults(best, min_edge):
-            return best if overlap(best, polygon) > ALIKE else polygon
-        found = _best_change(best, land, min_edge)
-        if found is None:
-            found = _opened(best, min_edge)
-            fewer = count_faults(found, min_edge) < count_faults(best, min_edge)
-            if not fewer or not land.is_free(shapely.difference(found, best), min_edge):
-                break
-        best = found
+    for start in (whole, _opened(whole, min_edge)):
+        if land.is_free(shapely.difference(start, polygon), min_edge):
+            mended = _mended(start, land, min_edge)
+            if mended is not None and overlap(mended, polygon) > ALIKE:
+                return mended
     return polygon
+
+
+def _mended(polygon: Any, land: _Land, min_edge: float) -> Any:
+    """Return a polygon without faults, None if that takes too many changes."""
+    for _ in range(count_faults(polygon, min_edge) + DETOURS):
+        if polygon is None or not count_faults(polygon, min_edge):
+            return polygon
+        polygon = _best_change(polygon, land, min_edge)
+    return None
 
 
 def _opened(polygon: Any, min_edge: float) -> Any:
     """Return a polygon without its parts that are thinner than half the shortest edge, which may hide each other's ends."""
     inner = shapely.buffer(polygon, -min_edge / 4, join_style="mitre")
-    opened = shapely.intersection(shapely.buffer(inner, min_edge / 4, join_style="mitre"), polygon)
-    parts = shapely.get_parts(shapely.simplify(opened, SLIGHT * min_edge))
-    return max(parts, key=shapely.area, default=polygon)
+    opened = shapely.make_valid(shapely.buffer(inner, min_edge / 4, join_style="mitre"))
+    return max(_polygons_in(shapely.simplify(opened, SLIGHT * min_edge)), key=shapely.area, default=polygon)
 
 
 def _best_change(polygon: Any, land: _Land, min_edge: float) -> Any:
