@@ -108,7 +108,7 @@ def managed_folder(setting: str) -> Path:
         As of `engine.find_engine`: an interpreter, or the folder of an environment.
     """
     path = Path(setting.strip()).expanduser() if setting.strip() else default_folder()
-    for folder in (path, *path.parents[:2]):
+    for folder in (path, *list(path.parents)[:2]):  # `parents` itself has no slices before Python 3.10
         if is_ours(folder):
             return folder
     return default_folder()

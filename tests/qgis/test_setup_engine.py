@@ -18,7 +18,7 @@ from fake_wheels import Proxy, make_bundle, make_engine_wheels, make_index, make
 from geofootprint_qgis.core import setup_engine
 from geofootprint_qgis.core.engine import find_engine, python_in
 from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
-from geofootprint_qgis.core.setup_engine import Source, remove, set_up
+from geofootprint_qgis.core.setup_engine import Source, managed_folder, remove, set_up
 from geofootprint_qgis.core.setup_folder import aside, locked, unpacking
 from geofootprint_qgis.core.setup_marker import Marker, read_marker, write_marker
 from geofootprint_qgis.core.setup_python import interpreter_at, this_platform
@@ -287,6 +287,16 @@ def test_a_folder_that_is_not_ours_is_left_alone(bundles, folder, what):
     with pytest.raises(EngineError, match=r"was not made by this plugin and is left alone"):
         what(bundles(), folder)
     assert (folder / "thesis.odt").exists()
+
+
+def test_the_folder_that_buttons_work_on_is_ours_or_the_private_one(folder, tmp_path, monkeypatch):
+    make_ours(folder)
+    private = tmp_path / "private"
+    monkeypatch.setattr(setup_engine, "default_folder", lambda: private)
+    for setting in (folder, python_in(folder), folder.parent):
+        expected = private if setting == folder.parent else folder
+        assert managed_folder(f" {setting} ") == expected
+    assert managed_folder("") == private
 
 
 def test_removing_what_is_not_there(tmp_path):
