@@ -62,9 +62,9 @@ def test_an_unscoped_enum_would_be_found():
 def slices_of_parents(tree):
     """Yield the lines in which `Path.parents` is sliced, which raises TypeError before Python 3.10."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
-            if isinstance(node.value, ast.Attribute) and node.value.attr == "parents":
-                yield node.lineno
+        is_slice = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)
+        if is_slice and isinstance(node.value, ast.Attribute) and node.value.attr == "parents":
+            yield node.lineno
 
 
 def test_parents_are_not_sliced(tree):
