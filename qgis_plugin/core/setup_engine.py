@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +12,7 @@ from typing import Any
 
 from .bundle import Bundle, open_bundle
 from .engine import PRIVATE_FOLDER, Engine, python_in, read_answer
+from .index_address import without_password
 from .runner import EngineError, Listener, clean_environment
 from .setup_failure import explain_pip
 from .setup_folder import locked, not_writable, recover, refuse_foreign, remove_tree, replacing, unpacking
@@ -69,7 +69,7 @@ class Source:
         """How it is called in messages: without a password."""
         if self.bundle:
             return self.bundle.name
-        return re.sub(r"//[^/@]*@", "//", self.index) or "PyPI"
+        return without_password(self.index) or "PyPI"
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def _install(plan: Plan, pip: list[str], wheels: Path | None, listener: Listener
     listener.progress(COLLECTING, 0, PACKAGES)
     counting = _Counting(listener, plan.folder)
     command = [*pip, *_pip_arguments(plan, wheels)]
-    outcome = run_program(command, counting, environ=_pip_environment(command[0], wheels))
+    outcome = run_program(command, counting, environ=_pip_environment(command[0], plan.source))
     if outcome.code != 0:
         raise _explain(plan, outcome)
 
@@ -307,22 +307,22 @@ def _pip_arguments(plan: Plan, wheels: Path | None) -> list[str]:
     wanted = [f"geofootprint=={plan.version}"]
     if wheels is not None:
         return [*common, "--no-index", "--no-cache-dir", "--find-links", str(wheels), *wanted, "pip"]
-    common += ["--retries", "2", "--timeout", "15"]
-    if plan.source.proxy:
-        common += ["--proxy", plan.source.proxy]
-    if plan.source.index:
-        common += ["--index-url", plan.source.index]
-    return [*common, *wanted]
+    return [*common, "--retries", "2", "--timeout", "15", *wanted]
 
 
-def _pip_environment(python: str, wheels: Path | None) -> dict[str, str]:
-    """Return the environment for pip: the user's own configuration counts, except what leads out of ours."""
+def _pip_environment(python: str, source: Source) -> dict[str, str]:
+    """Return the environment for pip: the user's own configuration counts, except what leads out of ours.
+
+    Index and proxy stand here and not among the arguments, which every user of the computer can read: they may hold
+    passwords.
+    """
     kept = clean_environment(python)
     for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIRE_VIRTUALENV"):
         kept.pop(name, None)
     kept["PIP_USER"] = "0"
-    if wheels is None:
-        return kept
+    if source.bundle is None:
+        chosen = {"PIP_INDEX_URL": source.index, "PIP_PROXY": source.proxy}
+        return {**kept, **{name: address for name, address in chosen.items() if address}}
     # Nothing but the bundle: a find-links or an index of the user's would be asked as well.
     own = {name: value for name, value in kept.items() if not name.startswith("PIP_")}
     return {**own, "PIP_CONFIG_FILE": os.devnull}
