@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ensurepip
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fake_wheels import Proxy, make_bundle, make_engine_wheels, make_index, make_wheel, serving, stalling
-from geofootprint_qgis.core import setup_engine
+from geofootprint_qgis.core import setup_engine, setup_folder
 from geofootprint_qgis.core.engine import find_engine, python_in
 from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
 from geofootprint_qgis.core.setup_engine import Source, managed_folder, remove, set_up
@@ -239,7 +240,7 @@ def test_when_qgis_is_killed_pip_ends_too_and_the_next_try_begins_clean(index, f
             from pathlib import Path
             sys.path.insert(0, {str(Path(__file__).parent)!r})
             from dataclasses import replace
-            from geofootprint_qgis.core import setup_engine
+            from geofootprint_qgis.core import setup_engine, setup_folder
             from geofootprint_qgis.core.setup_engine import Source, set_up
             from geofootprint_qgis.core.runner import Listener
             ask = setup_engine.interpreter_at
@@ -328,3 +329,12 @@ def test_a_bundle_of_another_python_or_version(bundles, folder):
 def test_two_at_once(bundles, folder):
     with locked(folder), pytest.raises(EngineError, match=r"Another window of QGIS is setting up"):
         start(bundles(), folder)
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_window(folder, monkeypatch):
+    def refuse(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(setup_folder, "_lock", refuse)
+    with pytest.raises(EngineError, match=r"cannot be written \(No locks available\)"), locked(folder):
+        pass
