@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from .bundle import Bundle, open_bundle
 from .engine import PRIVATE_FOLDER, Engine, python_in, read_answer
 from .index_address import without_password
 from .runner import EngineError, Listener, clean_environment
-from .setup_failure import explain_pip
+from .setup_failure import DISK_IS_FULL, explain_pip
 from .setup_folder import locked, not_writable, recover, refuse_foreign, remove_tree, replacing, unpacking
 from .setup_marker import Marker, is_ours, write_marker
 from .setup_pip import PYPI, fetch_pip
@@ -198,7 +199,7 @@ def _as_sentences(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == 28:
+        if error.errno == errno.ENOSPC:
             raise _disk_is_full(folder) from error
         raise not_writable(folder, error) from error
 
@@ -209,12 +210,7 @@ def _refuse_full_disk(folder: Path) -> None:
 
 
 def _disk_is_full(folder: Path) -> EngineError:
-    return EngineError(
-        "The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, "
-        "then press Set up again.",
-        folder=folder,
-        needed=_needed(),
-    )
+    return EngineError(DISK_IS_FULL, folder=folder, needed=_needed())
 
 
 def _needed() -> str:
