@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle, open_bundle
-from .engine import PRIVATE_FOLDER, Engine, python_in, read_answer
+from .engine import PRIVATE_FOLDER, Engine, python_in
 from .index_address import without_password
 from .runner import EngineError, Listener, clean_environment
 from .setup_failure import DISK_IS_FULL, explain_pip
@@ -231,7 +231,7 @@ def _make(plan: Plan, wheels: Path | None, listener: Listener) -> dict[str, Any]
     pip = _make_environment(plan, wheels, listener)
     _install(plan, pip, wheels, listener)
     listener.progress(TRYING, 0, 1)
-    answer = _start(plan.folder, listener)
+    answer = Engine(str(python_in(plan.folder)), str(plan.folder)).check(listener)
     write_marker(plan.folder, replace(marker, ready=True))
     listener.progress(TRYING, 1, 1)
     return answer
@@ -366,22 +366,3 @@ class _Counting(Listener):
     def _count(self) -> int:
         patterns = ("lib/python3*/site-packages/*.dist-info", "Lib/site-packages/*.dist-info")
         return sum(1 for pattern in patterns for _ in self._folder.glob(pattern))
-
-
-def _start(folder: Path, listener: Listener) -> dict[str, Any]:
-    engine = Engine(str(python_in(folder)), str(folder))
-    outcome = run_program(engine.info_command(), _Silent(listener))
-    return read_answer(engine.python, outcome.code, "\n".join(outcome.output), "\n".join(outcome.errors))
-
-
-class _Silent(Listener):
-    """Passes on whether to stop, and nothing that the engine says."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def is_cancelled(self) -> bool:
-        return self._listener.is_cancelled()
-
-    def tick(self) -> None:
-        self._listener.tick()

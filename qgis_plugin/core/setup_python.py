@@ -154,7 +154,7 @@ def ask_interpreter(path: str, listener: Listener | None = None) -> Interpreter 
         answer = json.loads("\n".join(outcome.output))
     except EngineCancelled:
         raise
-    except (EngineError, ValueError):
+    except (EngineError, TimeoutError, ValueError):
         return None
     return _interpreter_of(answer) if isinstance(answer, dict) and answer.get("path") else None
 
@@ -172,7 +172,7 @@ class _Impatient(Listener):
     def tick(self) -> None:
         self._listener.tick()
         if time.monotonic() > self._end:
-            raise EngineError("No answer.")
+            raise TimeoutError
 
 
 def _interpreter_of(answer: Mapping[str, Any]) -> Interpreter:
