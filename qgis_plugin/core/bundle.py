@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .runner import EngineCancelled, EngineError, Listener
 from .setup_marker import MARKER
@@ -146,8 +146,8 @@ class Bundle:
         """Write a wheel, yield the bytes of each step, and compare the sum."""
         found = hashlib.sha256()
         try:
-            with archive.open(f"{WHEELS}/{wheel.file}") as source, (folder / wheel.file).open("wb") as target:
-                for block in iter(lambda: source.read(BLOCK), b""):
+            with self._source(archive, wheel) as source, (folder / wheel.file).open("wb") as target:
+                while block := self._read(source):
                     found.update(block)
                     target.write(block)
                     yield len(block)
@@ -156,10 +156,27 @@ class Bundle:
         if found.hexdigest() != wheel.sha256:
             raise damaged(self.path)
 
+    def _source(self, archive: zipfile.ZipFile, wheel: Wheel) -> IO[bytes]:
+        """Open a wheel; what goes wrong here is the bundle's own, not that of the folder it is unpacked to."""
+        try:
+            return archive.open(f"{WHEELS}/{wheel.file}")
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _read(self, source: IO[bytes]) -> bytes:
+        try:
+            return source.read(BLOCK)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
 
 def damaged(path: Path) -> EngineError:
     """Return the error that a bundle did not arrive whole."""
     return EngineError("{path} is damaged or is no bundle; download or copy it again.", path=path)
+
+
+def _unreadable(path: Path, error: OSError) -> EngineError:
+    return EngineError("{path} cannot be read: {why}.", path=path, why=error.strerror or error)
 
 
 @contextmanager
@@ -169,7 +186,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except FileNotFoundError as error:
         raise EngineError("No bundle is at {path}; choose the file again.", path=path) from error
     except OSError as error:
-        raise EngineError("{path} cannot be read: {why}.", path=path, why=error.strerror or error) from error
+        raise _unreadable(path, error) from error
     except zipfile.BadZipFile as error:
         raise damaged(path) from error
     with archive:
@@ -187,6 +204,8 @@ def open_bundle(path: Path) -> Bundle:
     with _opened(path) as archive:
         try:
             content = json.loads(archive.read(MANIFEST))
+        except OSError as error:
+            raise _unreadable(path, error) from error
         except (KeyError, ValueError, *DAMAGE) as error:
             raise damaged(path) from error
     if isinstance(content, dict) and content.get("format") not in (None, FORMAT):

@@ -6,7 +6,7 @@ import configparser
 import json
 import os
 import re
-import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,13 @@ from typing import Any
 from .runner import (
     PROTOCOL,
     EngineError,
-    cannot_start,
-    clean_environment,
-    detached,
+    Listener,
     lacks_package,
     missing_package,
     other_protocol,
 )
 from .setup_marker import read_marker
+from .setup_process import run_program
 from .texts import marked
 
 SETTING = "geofootprint/python"
@@ -69,34 +68,44 @@ class Engine:
         """Return the argument list of a child that tells versions, model and protocol as JSON, and ends."""
         return [self.python, "-m", "geofootprint_cli", "--progress", "none", "info", "--json"]
 
-    def check(self) -> dict[str, Any]:
+    def check(self, listener: Listener | None = None) -> dict[str, Any]:
         """Start the engine and return what it tells of itself: versions, model, protocol.
+
+        Parameters
+        ----------
+        listener : Listener, optional
+            May cancel while it is waited for; it hears none of the lines.
 
         Raises
         ------
+        EngineCancelled
+            If the listener asked to stop.
         EngineError
             If it does not start, lacks geofootprint, or speaks another protocol.
         """
-        try:
-            done = subprocess.run(
-                self.info_command(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=CHECK_SECONDS,
-                env=clean_environment(self.python),
-                check=False,
-                **detached(),
-            )
-        except OSError as error:
-            raise cannot_start(self.python, error) from error
-        except subprocess.TimeoutExpired as error:
+        outcome = run_program(self.info_command(), _Waiting(self.python, listener or Listener()))
+        return read_answer(self.python, outcome.code, "\n".join(outcome.output), "\n".join(outcome.errors))
+
+
+class _Waiting(Listener):
+    """Passes on whether to stop and nothing that the engine says, and gives it up after `CHECK_SECONDS`."""
+
+    def __init__(self, python: str, listener: Listener) -> None:
+        self._python = python
+        self._listener = listener
+        self._end = time.monotonic() + CHECK_SECONDS
+
+    def is_cancelled(self) -> bool:
+        return self._listener.is_cancelled()
+
+    def tick(self) -> None:
+        self._listener.tick()
+        if time.monotonic() > self._end:
             raise EngineError(
                 "{python} gave no answer for {seconds} seconds; press Check again, or Repair.",
-                python=self.python,
+                python=self._python,
                 seconds=CHECK_SECONDS,
-            ) from error
-        output, errors = (stream.decode("utf-8", "replace").strip() for stream in (done.stdout, done.stderr))
-        return read_answer(self.python, done.returncode, output, errors)
+            )
 
 
 def read_answer(python: str, code: int, output: str, errors: str) -> dict[str, Any]:

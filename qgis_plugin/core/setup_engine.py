@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle, open_bundle
-from .engine import PRIVATE_FOLDER, Engine, python_in, read_answer
+from .engine import PRIVATE_FOLDER, Engine, python_in
+from .index_address import without_password
 from .runner import EngineError, Listener, clean_environment
-from .setup_failure import explain_pip
+from .setup_failure import DISK_IS_FULL, explain_pip
 from .setup_folder import locked, not_writable, recover, refuse_foreign, remove_tree, replacing, unpacking
 from .setup_marker import Marker, is_ours, write_marker
 from .setup_pip import PYPI, fetch_pip
@@ -69,7 +70,7 @@ class Source:
         """How it is called in messages: without a password."""
         if self.bundle:
             return self.bundle.name
-        return re.sub(r"//[^/@]*@", "//", self.index) or "PyPI"
+        return without_password(self.index) or "PyPI"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def managed_folder(setting: str) -> Path:
         As of `engine.find_engine`: an interpreter, or the folder of an environment.
     """
     path = Path(setting.strip()).expanduser() if setting.strip() else default_folder()
-    for folder in (path, *path.parents[:2]):
+    for folder in (path, *list(path.parents)[:2]):  # `parents` itself has no slices before Python 3.10
         if is_ours(folder):
             return folder
     return default_folder()
@@ -198,7 +199,7 @@ def _as_sentences(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == 28:
+        if error.errno == errno.ENOSPC:
             raise _disk_is_full(folder) from error
         raise not_writable(folder, error) from error
 
@@ -209,12 +210,7 @@ def _refuse_full_disk(folder: Path) -> None:
 
 
 def _disk_is_full(folder: Path) -> EngineError:
-    return EngineError(
-        "The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, "
-        "then press Set up again.",
-        folder=folder,
-        needed=_needed(),
-    )
+    return EngineError(DISK_IS_FULL, folder=folder, needed=_needed())
 
 
 def _needed() -> str:
@@ -235,7 +231,7 @@ def _make(plan: Plan, wheels: Path | None, listener: Listener) -> dict[str, Any]
     pip = _make_environment(plan, wheels, listener)
     _install(plan, pip, wheels, listener)
     listener.progress(TRYING, 0, 1)
-    answer = _start(plan.folder, listener)
+    answer = Engine(str(python_in(plan.folder)), str(plan.folder)).check(listener)
     write_marker(plan.folder, replace(marker, ready=True))
     listener.progress(TRYING, 1, 1)
     return answer
@@ -293,7 +289,7 @@ def _install(plan: Plan, pip: list[str], wheels: Path | None, listener: Listener
     listener.progress(COLLECTING, 0, PACKAGES)
     counting = _Counting(listener, plan.folder)
     command = [*pip, *_pip_arguments(plan, wheels)]
-    outcome = run_program(command, counting, environ=_pip_environment(command[0], wheels))
+    outcome = run_program(command, counting, environ=_pip_environment(command[0], plan.source))
     if outcome.code != 0:
         raise _explain(plan, outcome)
 
@@ -307,22 +303,22 @@ def _pip_arguments(plan: Plan, wheels: Path | None) -> list[str]:
     wanted = [f"geofootprint=={plan.version}"]
     if wheels is not None:
         return [*common, "--no-index", "--no-cache-dir", "--find-links", str(wheels), *wanted, "pip"]
-    common += ["--retries", "2", "--timeout", "15"]
-    if plan.source.proxy:
-        common += ["--proxy", plan.source.proxy]
-    if plan.source.index:
-        common += ["--index-url", plan.source.index]
-    return [*common, *wanted]
+    return [*common, "--retries", "2", "--timeout", "15", *wanted]
 
 
-def _pip_environment(python: str, wheels: Path | None) -> dict[str, str]:
-    """Return the environment for pip: the user's own configuration counts, except what leads out of ours."""
+def _pip_environment(python: str, source: Source) -> dict[str, str]:
+    """Return the environment for pip: the user's own configuration counts, except what leads out of ours.
+
+    Index and proxy stand here and not among the arguments, which every user of the computer can read: they may hold
+    passwords.
+    """
     kept = clean_environment(python)
     for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIRE_VIRTUALENV"):
         kept.pop(name, None)
     kept["PIP_USER"] = "0"
-    if wheels is None:
-        return kept
+    if source.bundle is None:
+        chosen = {"PIP_INDEX_URL": source.index, "PIP_PROXY": source.proxy}
+        return {**kept, **{name: address for name, address in chosen.items() if address}}
     # Nothing but the bundle: a find-links or an index of the user's would be asked as well.
     own = {name: value for name, value in kept.items() if not name.startswith("PIP_")}
     return {**own, "PIP_CONFIG_FILE": os.devnull}
@@ -370,22 +366,3 @@ class _Counting(Listener):
     def _count(self) -> int:
         patterns = ("lib/python3*/site-packages/*.dist-info", "Lib/site-packages/*.dist-info")
         return sum(1 for pattern in patterns for _ in self._folder.glob(pattern))
-
-
-def _start(folder: Path, listener: Listener) -> dict[str, Any]:
-    engine = Engine(str(python_in(folder)), str(folder))
-    outcome = run_program(engine.info_command(), _Silent(listener))
-    return read_answer(engine.python, outcome.code, "\n".join(outcome.output), "\n".join(outcome.errors))
-
-
-class _Silent(Listener):
-    """Passes on whether to stop, and nothing that the engine says."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def is_cancelled(self) -> bool:
-        return self._listener.is_cancelled()
-
-    def tick(self) -> None:
-        self._listener.tick()

@@ -11,14 +11,13 @@ from .texts import marked
 
 NO_SPACE = r"Errno 28|No space left on device|not enough space|WinError 112"
 
+DISK_IS_FULL = marked(
+    "The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, "
+    "then press Set up again."
+)
+
 CAUSES: tuple[tuple[str, str], ...] = (
-    (
-        NO_SPACE,
-        marked(
-            "The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, "
-            "then press Set up again."
-        ),
-    ),
+    (NO_SPACE, DISK_IS_FULL),
     (
         r"ProxyError|Cannot connect to proxy|407 Proxy|Proxy Authentication|Tunnel connection failed",
         marked(

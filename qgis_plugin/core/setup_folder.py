@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ if os.name == "nt":
     import msvcrt
 else:
     import fcntl
+
+HELD = (errno.EWOULDBLOCK, errno.EACCES)
+"""What locking a file gives that another process has locked; EACCES is how Windows says it."""
 
 
 def aside(folder: Path) -> Path:
@@ -46,6 +50,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             _lock(file)  # the system opens it again when this process ends, in whatever way
         except OSError as error:
+            if error.errno not in HELD:  # a file system without locks, as some network drives are
+                raise not_writable(folder, error) from error
             raise EngineError(
                 "Another window of QGIS is setting up {folder}; wait until it is done.", folder=folder
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import re
 import urllib.error
 import urllib.parse
@@ -12,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from .index_address import same_server, split_credentials, without_password
 from .runner import EngineCancelled, EngineError, Listener
 
 PYPI = "https://pypi.org/simple"
@@ -66,18 +68,23 @@ def fetch_pip(index: str, proxy: str, folder: Path, listener: Listener) -> Path:
     page = f"{(index or PYPI).rstrip('/')}/pip/"
     opener = urllib.request.build_opener(*_proxy_handlers(proxy))
     try:
-        name, address, expected = _newest(b"".join(_download(opener, page, listener)).decode("utf-8", "replace"), page)
+        bare, authorization = split_credentials(page)
+        links = b"".join(_download(opener, bare, authorization, listener)).decode("utf-8", "replace")
+        name, address, expected = _newest(links, bare)
         listener.line(f"Downloading {name}")
-        content = b"".join(_download(opener, address, listener))
-    except (OSError, ValueError) as error:  # urllib's errors are OSErrors; ValueError: no address at all
+        address, own = split_credentials(address)
+        known = own or (authorization if same_server(address, bare) else "")
+        content = b"".join(_download(opener, address, known, listener))
+    # urllib's errors are OSErrors, those of an answer that breaks off are not; ValueError: no address at all.
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise EngineError(
             "pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and "
             "press Set up again, or install from a bundle file.",
-            page=re.sub(r"//[^/@]*@", "//", page),  # without a password
+            page=without_password(page),
             why=getattr(error, "reason", None) or error,
         ) from error
     if hashlib.sha256(content).hexdigest() != expected:
-        raise EngineError("What {page} gave as pip is damaged; press Set up again.", page=page)
+        raise EngineError("What {page} gave as pip is damaged; press Set up again.", page=without_password(page))
     target = folder / name
     target.write_bytes(content)
     return target
@@ -87,10 +94,14 @@ def _proxy_handlers(proxy: str) -> list[Any]:
     return [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
 
 
-def _download(opener: urllib.request.OpenerDirector, address: str, listener: Listener) -> Iterator[bytes]:
-    if urllib.parse.urlsplit(address).scheme not in ("http", "https", "file"):
-        raise ValueError("no address of a package index")
-    with opener.open(address, timeout=TIMEOUT) as answer:
+def _download(
+    opener: urllib.request.OpenerDirector, address: str, authorization: str, listener: Listener
+) -> Iterator[bytes]:
+    request = urllib.request.Request(address)
+    if authorization:
+        # Not sent on to where the index leads: that may be another server.
+        request.add_unredirected_header("Authorization", authorization)
+    with opener.open(request, timeout=TIMEOUT) as answer:
         for block in iter(lambda: answer.read(BLOCK), b""):
             if listener.is_cancelled():
                 raise EngineCancelled("Cancelled.")

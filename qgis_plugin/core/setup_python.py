@@ -8,14 +8,15 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .runner import EngineCancelled, EngineError, Listener, clean_environment, detached
+from .runner import EngineCancelled, EngineError, Listener
+from .setup_process import run_program
 
 OLDEST = (3, 10)
 """First Python that geofootprint runs in."""
@@ -127,28 +128,51 @@ def find_interpreters(paths: Iterable[str] | None = None, listener: Listener | N
     for path in candidate_paths() if paths is None else paths:
         if listener is not None and listener.is_cancelled():
             raise EngineCancelled("Cancelled.")
-        interpreter = ask_interpreter(path)
+        interpreter = ask_interpreter(path, listener)
         if interpreter is not None and interpreter.prefix not in seen:
             seen.add(interpreter.prefix)
             yield interpreter
 
 
-def ask_interpreter(path: str) -> Interpreter | None:
-    """Start a Python and return what it is, or None if it is no Python 3 or does not answer."""
+def ask_interpreter(path: str, listener: Listener | None = None) -> Interpreter | None:
+    """Start a Python and return what it is, or None if it is no Python 3 or does not answer.
+
+    Parameters
+    ----------
+    path : str
+        Of the interpreter.
+    listener : Listener, optional
+        May cancel while it is waited for.
+
+    Raises
+    ------
+    EngineCancelled
+        If the listener asked to stop.
+    """
     try:
-        done = subprocess.run(
-            [path, "-I", "-c", PROBE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROBE_SECONDS,
-            env=clean_environment(path),
-            check=False,
-            **detached(),
-        )
-        answer = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        outcome = run_program([path, "-I", "-c", PROBE], _Impatient(listener or Listener()))
+        answer = json.loads("\n".join(outcome.output))
+    except EngineCancelled:
+        raise
+    except (EngineError, TimeoutError, ValueError):
         return None
     return _interpreter_of(answer) if isinstance(answer, dict) and answer.get("path") else None
+
+
+class _Impatient(Listener):
+    """Passes on whether to stop, and gives a Python up that does not answer in time."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._end = time.monotonic() + PROBE_SECONDS
+
+    def is_cancelled(self) -> bool:
+        return self._listener.is_cancelled()
+
+    def tick(self) -> None:
+        self._listener.tick()
+        if time.monotonic() > self._end:
+            raise TimeoutError
 
 
 def _interpreter_of(answer: Mapping[str, Any]) -> Interpreter:

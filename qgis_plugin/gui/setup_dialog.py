@@ -235,7 +235,7 @@ def _search(listener: Listener) -> Any:
 
 
 def _check(python: str, listener: Listener) -> dict[str, Any]:
-    return Engine(python, tr("the list")).check()
+    return Engine(python, tr("the list")).check(listener)
 
 
 def _set_up(source: Source, choice: tuple[Path, str], listener: Listener) -> dict[str, Any]:

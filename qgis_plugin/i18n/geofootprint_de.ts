@@ -960,6 +960,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>{path} ist beschädigt oder kein Paket; laden oder kopieren Sie die Datei noch einmal.</translation>
   </message>
   <message>
+   <source>{path} cannot be read: {why}.</source>
+   <translation>{path} lässt sich nicht lesen: {why}.</translation>
+  </message>
+  <message>
    <source>{path} is of a later kind than this plugin reads; update the plugin.</source>
    <translation>{path} ist von neuerer Art, als dieses Plugin lesen kann; aktualisieren Sie das Plugin.</translation>
   </message>
@@ -974,10 +978,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>No bundle is at {path}; choose the file again.</source>
    <translation>Bei {path} ist kein Paket; wählen Sie die Datei noch einmal.</translation>
-  </message>
-  <message>
-   <source>{path} cannot be read: {why}.</source>
-   <translation>{path} lässt sich nicht lesen: {why}.</translation>
   </message>
   <message>
    <source>Cancelled.</source>
@@ -1008,16 +1008,16 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Der Engine in {folder} fehlt ihr Python {python}; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren.</translation>
   </message>
   <message>
+   <source>{python} gave no answer for {seconds} seconds; press Check again, or Repair.</source>
+   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; drücken Sie noch einmal auf Prüfen, oder auf Reparieren.</translation>
+  </message>
+  <message>
    <source>No Python is at {python}, where the environment variable {variable} says that it is; correct it and start QGIS again.</source>
    <translation>Bei {python} ist kein Python, obwohl die Umgebungsvariable {variable} es dort nennt; berichtigen Sie sie und starten Sie QGIS neu.</translation>
   </message>
   <message>
    <source>No Python is at {python}, where Settings &gt; Options &gt; geofootprint says that it is; correct it, or press Set up there.</source>
    <translation>Bei {python} ist kein Python, obwohl es unter Einstellungen &gt; Optionen &gt; geofootprint so steht; berichtigen Sie es, oder drücken Sie dort auf Einrichten.</translation>
-  </message>
-  <message>
-   <source>{python} gave no answer for {seconds} seconds; press Check again, or Repair.</source>
-   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; drücken Sie noch einmal auf Prüfen, oder auf Reparieren.</translation>
   </message>
   <message>
    <source>{program} cannot be started: {why}.</source>
@@ -1072,10 +1072,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine wird gestartet</translation>
   </message>
   <message>
-   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then press Set up again.</source>
-   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann drücken Sie erneut auf Einrichten.</translation>
-  </message>
-  <message>
    <source>{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: sudo apt install python3-venv, then press Set up again.</source>
    <translation>{python} konnte keine Umgebung anlegen ({words}); wählen Sie ein anderes Python, oder führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, dann drücken Sie erneut auf Einrichten.</translation>
   </message>
@@ -1090,6 +1086,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>index</source>
    <translation>einem anderen Paketverzeichnis</translation>
+  </message>
+  <message>
+   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then press Set up again.</source>
+   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann drücken Sie erneut auf Einrichten.</translation>
   </message>
   <message>
    <source>pip could not install geofootprint ({words}); the lines above tell more. Press Set up again, or choose another Python.</source>

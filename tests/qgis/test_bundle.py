@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -80,6 +81,18 @@ def test_a_bundle_that_was_cut_off(path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(EngineError, match=r"is damaged"):
         open_bundle(path)
+
+
+@pytest.mark.parametrize("step", ["ZipFile.open", "ZipExtFile.read"])
+def test_a_medium_that_is_gone_meanwhile_is_the_bundles_fault(path, tmp_path, monkeypatch, step):
+    def fail(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    bundle = open_bundle(path)
+    monkeypatch.setattr(f"zipfile.{step}", fail)
+    for read in (lambda: bundle.unpacked(tmp_path / "out", Listener()).__enter__(), lambda: open_bundle(path)):
+        with pytest.raises(EngineError, match=r"bundle.zip cannot be read: Input/output error"):
+            read()
 
 
 def test_flipped_bytes(path, tmp_path):

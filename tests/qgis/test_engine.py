@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from geofootprint_qgis.core.engine import Engine, find_engine, is_newer, plugin_version, python_in
-from geofootprint_qgis.core.runner import EngineError
+from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
 from geofootprint_qgis.core.setup_marker import Marker, write_marker
 
 from geofootprint import __version__
@@ -153,3 +154,17 @@ def test_the_core_imports_nothing_but_the_standard_library():
                 names = [node.module]
             for name in names:
                 assert name.split(".")[0] in sys.stdlib_module_names, f"{path}: {name}"
+
+
+def test_cancelling_does_not_wait_for_an_engine_that_hangs(answering):
+    class Cancelling(Listener):
+        asked = 0
+
+        def is_cancelled(self):
+            self.asked += 1
+            return self.asked > 3
+
+    start = time.monotonic()
+    with pytest.raises(EngineCancelled):
+        answering("import time; time.sleep(60)").check(Cancelling())
+    assert time.monotonic() - start < 5

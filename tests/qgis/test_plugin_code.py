@@ -59,6 +59,18 @@ def test_an_unscoped_enum_would_be_found():
     assert list(unscoped_enums(ast.parse(code))) == ["Qgis.Warning"]
 
 
+def slices_of_parents(tree):
+    """Yield the lines in which `Path.parents` is sliced, which raises TypeError before Python 3.10."""
+    for node in ast.walk(tree):
+        is_slice = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)
+        if is_slice and isinstance(node.value, ast.Attribute) and node.value.attr == "parents":
+            yield node.lineno
+
+
+def test_parents_are_not_sliced(tree):
+    assert list(slices_of_parents(tree)) == []
+
+
 @pytest.mark.parametrize("gone", ["exec_", "QRegExp", "resources_rc"])
 def test_what_qt_6_no_longer_has_is_not_used(gone):
     word = re.compile(rf"\b{gone}\b")

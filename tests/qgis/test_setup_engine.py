@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ensurepip
+import errno
 import os
 import signal
 import subprocess
@@ -15,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 from fake_wheels import Proxy, make_bundle, make_engine_wheels, make_index, make_wheel, serving, stalling
-from geofootprint_qgis.core import setup_engine
+from geofootprint_qgis.core import setup_engine, setup_folder
 from geofootprint_qgis.core.engine import find_engine, python_in
 from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
-from geofootprint_qgis.core.setup_engine import Source, remove, set_up
+from geofootprint_qgis.core.setup_engine import Source, managed_folder, remove, set_up
 from geofootprint_qgis.core.setup_folder import aside, locked, unpacking
 from geofootprint_qgis.core.setup_marker import Marker, read_marker, write_marker
 from geofootprint_qgis.core.setup_python import interpreter_at, this_platform
@@ -239,7 +240,7 @@ def test_when_qgis_is_killed_pip_ends_too_and_the_next_try_begins_clean(index, f
             from pathlib import Path
             sys.path.insert(0, {str(Path(__file__).parent)!r})
             from dataclasses import replace
-            from geofootprint_qgis.core import setup_engine
+            from geofootprint_qgis.core import setup_engine, setup_folder
             from geofootprint_qgis.core.setup_engine import Source, set_up
             from geofootprint_qgis.core.runner import Listener
             ask = setup_engine.interpreter_at
@@ -289,6 +290,16 @@ def test_a_folder_that_is_not_ours_is_left_alone(bundles, folder, what):
     assert (folder / "thesis.odt").exists()
 
 
+def test_the_folder_that_buttons_work_on_is_ours_or_the_private_one(folder, tmp_path, monkeypatch):
+    make_ours(folder)
+    private = tmp_path / "private"
+    monkeypatch.setattr(setup_engine, "default_folder", lambda: private)
+    for setting in (folder, python_in(folder), folder.parent):
+        expected = private if setting == folder.parent else folder
+        assert managed_folder(f" {setting} ") == expected
+    assert managed_folder("") == private
+
+
 def test_removing_what_is_not_there(tmp_path):
     remove(tmp_path / "gone" / "venv")
     assert not (tmp_path / "gone").exists()
@@ -318,3 +329,12 @@ def test_a_bundle_of_another_python_or_version(bundles, folder):
 def test_two_at_once(bundles, folder):
     with locked(folder), pytest.raises(EngineError, match=r"Another window of QGIS is setting up"):
         start(bundles(), folder)
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_window(folder, monkeypatch):
+    def refuse(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(setup_folder, "_lock", refuse)
+    with pytest.raises(EngineError, match=r"cannot be written \(No locks available\)"), locked(folder):
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 import pytest
 from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
@@ -129,3 +130,21 @@ def test_the_probe_is_asked_without_the_users_own_modules(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert ask_interpreter(sys.executable) is not None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script cannot stand for python.exe")
+def test_cancelling_does_not_wait_for_a_python_that_hangs(tmp_path):
+    class Cancelling(Listener):
+        asked = 0
+
+        def is_cancelled(self):
+            self.asked += 1
+            return self.asked > 3
+
+    hanging = tmp_path / "python3"
+    hanging.write_text("#!/bin/sh\nsleep 60\n")
+    hanging.chmod(0o755)
+    start = time.monotonic()
+    with pytest.raises(EngineCancelled):
+        list(find_interpreters([str(hanging)], Cancelling()))
+    assert time.monotonic() - start < 5
