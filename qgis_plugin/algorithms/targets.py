@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,19 @@ class Target:
     appends: bool
     existed: bool
     rows: int
+
+    def require_other(self, inputs: Iterable[str]) -> None:
+        """Refuse to put the output in the place of a file that it is made from.
+
+        Raises
+        ------
+        EngineError
+        """
+        if self.appends or self.table or not self.existed:
+            return
+        for path in inputs:
+            if os.path.exists(path) and os.path.samefile(path, self.path):
+                raise EngineError("{out} is itself read for the result; give the result another name.", out=self.path)
 
     def require_room(self, size: int) -> None:
         """Refuse a full disk as long as an old output is still whole: QGIS's first step is to delete that.
