@@ -20,8 +20,8 @@ from geofootprint.errors import OptionError, RasterError
 from geofootprint.groups import CELL, Walk
 from geofootprint.metrics import count_vertices
 from geofootprint.outlines import give_way, regularize_rings, settle, unfold
-from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.output import require_other
+from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import Grid
 from geofootprint.rings import Rings, Rule

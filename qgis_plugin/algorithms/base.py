@@ -22,6 +22,7 @@ from qgis.core import (
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
     QgsProcessingParameterMultipleLayers,
@@ -281,7 +282,10 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     def _check_targets(self, parameters: dict[str, Any], context: QgsProcessingContext) -> None:
         inputs = list(self._input_files(parameters, context))
         for definition in self.destinationParameterDefinitions():
-            target_of(parameters.get(definition.name())).require_other(inputs)
+            target = target_of(parameters.get(definition.name()))
+            target.require_other(inputs)
+            if isinstance(definition, QgsProcessingParameterFeatureSink):  # the engine itself looks after the others
+                target.require_folder()
 
     def _input_files(self, parameters: dict[str, Any], context: QgsProcessingContext) -> Iterator[str]:
         """Yield the files that the inputs lie in, whatever part of them a layer shows."""

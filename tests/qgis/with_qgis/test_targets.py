@@ -162,3 +162,15 @@ def test_other_inputs_are_not_replaced(run, ortho, squares):
     ):
         with pytest.raises(QgsProcessingException, match="is itself read for the result"):
             run(algorithm, **parameters)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_engine_starts(run, ortho, fake_engine, tmp_path):
+    (tmp_path / "text.tif").write_text("no folder")
+    for out, text in (
+        (tmp_path / "gone" / "x.gpkg", "there is no folder"),
+        (tmp_path / "text.tif" / "x.gpkg", "there is no folder"),
+        (tmp_path / "x.dxf", "DXF has no columns"),
+    ):
+        with pytest.raises(QgsProcessingException, match=text):
+            run(SEGMENT, INPUT=ortho, OUTPUT=str(out))
+    assert not fake_engine.started
