@@ -332,7 +332,7 @@ def predict(
     """
     started = time.monotonic()
     target = require_tiff(out)
-    require_other(target, image)
+    require_other(target, image, aoi, None if isinstance(model, Model) else model)
     network = model if isinstance(model, Model) else load_model(model, device=device)
     info = network.info
     _check_gsd(image, network, progress)

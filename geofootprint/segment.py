@@ -152,7 +152,7 @@ def segment(
     started = time.monotonic()
     target = require_format(out)
     check_options(threshold=threshold, min_area=min_area, outline=outline)
-    require_other(target, image, aoi)
+    require_other(target, image, aoi, None if isinstance(model, Model) else model)
     crs = _crs_of(image)
     network = model if isinstance(model, Model) else load_model(model, device=device)
     rule: _Rule = {

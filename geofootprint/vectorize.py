@@ -20,6 +20,7 @@ from geofootprint.errors import OptionError, RasterError
 from geofootprint.groups import CELL, Walk
 from geofootprint.metrics import count_vertices
 from geofootprint.outlines import give_way, regularize_rings, settle, unfold
+from geofootprint.output import require_other
 from geofootprint.probabilities import ProbabilityArray, open_probabilities
 from geofootprint.progress import SILENT, Progress
 from geofootprint.raster import Grid
@@ -211,7 +212,7 @@ def vectorize(
         If an option is impossible or the result cannot be written.
     """
     started = time.monotonic()
-    require_format(out)
+    require_other(require_format(out), probabilities)
     footprints, level = read_outlines(
         probabilities, threshold=threshold, min_area=min_area, outline=outline, full_scale=full_scale, block=block,
         progress=progress,

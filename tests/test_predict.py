@@ -327,6 +327,15 @@ def test_the_image_is_not_written_over(make_image: MakeImage) -> None:
     assert image.read_bytes() == before
 
 
+def test_neither_area_nor_model_is_written_over(make_image: MakeImage, tmp_path: Path) -> None:
+    other = tmp_path / "other.tif"
+    other.write_bytes(b"not to be lost")
+    for inputs in ({"aoi": other, "model": constant(0.5)}, {"model": other}):
+        with pytest.raises(OptionError, match="is itself read"):
+            predict(make_image(size=(64, 64)), other, **inputs)
+    assert other.read_bytes() == b"not to be lost"
+
+
 def test_damaged_image_leaves_nothing(make_image: MakeImage, tmp_path: Path) -> None:
     image = make_image(size=(600, 600))
     image.write_bytes(image.read_bytes()[:400_000])

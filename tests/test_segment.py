@@ -264,6 +264,14 @@ def test_area_of_interest_is_not_overwritten(image: Path, toy: Path, tmp_path: P
     assert area.read_bytes() == before
 
 
+def test_model_is_not_overwritten(image: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.gpkg"
+    model.write_bytes(b"not to be lost")
+    with pytest.raises(OptionError, match="itself read"):
+        segment(image, model, model=model)
+    assert model.read_bytes() == b"not to be lost"
+
+
 def test_plan_says_what_would_be_done(image: Path, toy: Path, tmp_path: Path) -> None:
     plan = plan_segment(image, tmp_path / "a.gpkg", model=toy, device="cpu")
     assert (plan.width, plan.height, plan.crs) == (300, 300, "EPSG:25832")

@@ -329,3 +329,11 @@ def test_output_is_looked_at_before_the_input(tmp_path: Path, monkeypatch: pytes
 def test_model_label() -> None:
     assert model_label("toy", "0123456789ab") == "toy 01234567"
     assert model_label(None, None) == ""
+
+
+def test_the_probabilities_are_not_overwritten(tmp_path: Path) -> None:
+    probabilities = tmp_path / "probabilities.gpkg"
+    probabilities.write_bytes(b"not to be lost")
+    with pytest.raises(OptionError, match="itself read"):
+        vectorize(probabilities, probabilities)
+    assert probabilities.read_bytes() == b"not to be lost"

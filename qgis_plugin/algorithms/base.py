@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qgis.core import (
+    QgsMapLayer,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
@@ -21,6 +22,7 @@ from qgis.core import (
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFile,
     QgsProcessingParameterMultipleLayers,
@@ -28,6 +30,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
     QgsProcessingUtils,
+    QgsProviderRegistry,
     QgsRectangle,
     QgsSettings,
 )
@@ -39,6 +42,7 @@ from ..core.texts import marked
 from ..translation import said, tr
 from .messages import Messages
 from .rasters import Raster, draw_service, no_area, raster_of
+from .targets import target_of
 from .vectors import extent_of, is_plain, polygons_path
 
 ICON = str(Path(__file__).parents[1] / "icons" / "geofootprint.svg")
@@ -227,6 +231,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             for name, rasters in self._rasters(parameters, context).items():
                 for raster in rasters:
                     self.check_raster(name, raster, parameters)
+            self._check_targets(parameters, context)
         except EngineError as error:
             return False, said(error)
         return True, ""
@@ -257,6 +262,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             for name, rasters in self._prepared.items():
                 for raster in rasters:
                     self.check_raster(name, raster, parameters)
+            self._check_targets(parameters, context)
         except EngineError as error:
             self._refusal = error
         return True
@@ -272,6 +278,30 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             elif isinstance(definition, QgsProcessingParameterMultipleLayers):
                 found[name] = list(map(raster_of, self.parameterAsLayerList(parameters, name, context)))
         return found
+
+    def _check_targets(self, parameters: dict[str, Any], context: QgsProcessingContext) -> None:
+        inputs = list(self._input_files(parameters, context))
+        for definition in self.destinationParameterDefinitions():
+            target = target_of(parameters.get(definition.name()))
+            target.require_other(inputs)
+            if isinstance(definition, QgsProcessingParameterFeatureSink):  # the engine itself looks after the others
+                target.require_folder()
+
+    def _input_files(self, parameters: dict[str, Any], context: QgsProcessingContext) -> Iterator[str]:
+        """Yield the files that the inputs lie in, whatever part of them a layer shows."""
+        for definition in self.parameterDefinitions():
+            name = definition.name()
+            if parameters.get(name) in (None, "", []):
+                continue
+            arguments = (parameters, name, context)
+            if isinstance(definition, QgsProcessingParameterFile):
+                yield self.parameterAsString(*arguments)
+            elif isinstance(definition, QgsProcessingParameterRasterLayer):
+                yield _file_of(self.parameterAsRasterLayer(*arguments))
+            elif isinstance(definition, QgsProcessingParameterFeatureSource):
+                yield _file_of(self.parameterAsVectorLayer(*arguments))
+            elif isinstance(definition, QgsProcessingParameterMultipleLayers):
+                yield from map(_file_of, self.parameterAsLayerList(*arguments))
 
     def _plain_sources(self, parameters: dict[str, Any], context: QgsProcessingContext) -> Iterator[str]:
         for definition in self.parameterDefinitions():
@@ -323,6 +353,14 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             if definition.name() not in without and job.has(definition.name()):
                 given += _option(job, definition)
         return given
+
+
+def _file_of(layer: QgsMapLayer | None) -> str:
+    """Return the file that a layer lies in, or "" for one in none."""
+    if layer is None:
+        return ""
+    parts = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())
+    return str(parts.get("path") or "")
 
 
 @contextmanager

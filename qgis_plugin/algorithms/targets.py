@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,9 @@ from qgis.core import (
 )
 
 from ..core.runner import EngineError
+
+NO_FILE = re.compile(r"\w{2,}:")
+"""Beginning of an output in a database or the memory; a drive of Windows has one letter."""
 
 SMALLEST = 2**19
 """Bytes that any output needs beside its features; an empty GeoPackage has a fifth of that."""
@@ -46,6 +51,44 @@ class Target:
     appends: bool
     existed: bool
     rows: int
+
+    def require_other(self, inputs: Iterable[str]) -> None:
+        """Refuse to put the output in the place of a file that it is made from.
+
+        Raises
+        ------
+        EngineError
+        """
+        if self.appends or self.table or not self.existed:
+            return
+        for path in inputs:
+            if os.path.exists(path) and os.path.samefile(path, self.path):
+                raise EngineError("{out} is itself read for the result; give the result another name.", out=self.path)
+
+    def require_folder(self) -> None:
+        """Refuse an output that cannot be written, before anything is computed for it.
+
+        Raises
+        ------
+        EngineError
+        """
+        folder = os.path.dirname(os.path.abspath(self.path))
+        if not os.path.splitext(self.path)[1] or NO_FILE.match(self.path):
+            return
+        if not os.path.isdir(folder):
+            raise EngineError(
+                "{out} cannot be written: there is no folder {folder}; make it first, or choose another one.",
+                out=self.path,
+                folder=folder,
+            )
+        if not os.access(folder, os.W_OK):
+            raise EngineError(
+                "{out} cannot be written: you may not write in the folder {folder}; choose another one.",
+                out=self.path,
+                folder=folder,
+            )
+        if self.path.lower().endswith(".dxf"):
+            raise EngineError("{out} cannot be written: DXF has no columns; choose another format.", out=self.path)
 
     def require_room(self, size: int) -> None:
         """Refuse a full disk as long as an old output is still whole: QGIS's first step is to delete that.

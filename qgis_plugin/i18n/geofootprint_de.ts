@@ -644,6 +644,22 @@ Das Orthofoto braucht Rot, Grün und Blau, ein KBS und Pixel von etwa 0,1 bis 0,
    <translation>{} Gebäude gefunden.</translation>
   </message>
   <message>
+   <source>{out} cannot be written: there is no folder {folder}; make it first, or choose another one.</source>
+   <translation>{out} kann nicht geschrieben werden: Den Ordner {folder} gibt es nicht; legen Sie ihn an oder wählen Sie einen anderen.</translation>
+  </message>
+  <message>
+   <source>{out} cannot be written: you may not write in the folder {folder}; choose another one.</source>
+   <translation>{out} kann nicht geschrieben werden: Im Ordner {folder} dürfen Sie nicht schreiben; wählen Sie einen anderen.</translation>
+  </message>
+  <message>
+   <source>{out} cannot be written: DXF has no columns; choose another format.</source>
+   <translation>{out} kann nicht geschrieben werden: DXF kennt keine Attributfelder; wählen Sie ein anderes Format.</translation>
+  </message>
+  <message>
+   <source>{out} is itself read for the result; give the result another name.</source>
+   <translation>{out} wird für das Ergebnis selbst gelesen; geben Sie dem Ergebnis einen anderen Namen.</translation>
+  </message>
+  <message>
    <source>The disk of {out} is full; make room for {megabytes} MB.</source>
    <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
   </message>

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from conftest import without_fid, write_layer
+from osgeo import gdal
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsFeature,
@@ -15,6 +16,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingOutputLayerDefinition,
     QgsProperty,
+    QgsRasterLayer,
     QgsRemappingSinkDefinition,
     QgsVectorLayer,
     QgsWkbTypes,
@@ -131,3 +133,44 @@ def test_a_full_disk_is_seen_before_an_old_output_is_lost(run, ortho, fake_engin
     with pytest.raises(QgsProcessingException, match=r"The disk of .*out\.gpkg is full; make room for 1 MB"):
         run(SEGMENT, INPUT=ortho, OUTPUT=form.format(out))
     assert out.read_bytes() == before
+
+
+@pytest.fixture
+def ortho_in_geopackage(inputs, project, tmp_path):
+    """Return a GeoPackage that holds the orthophoto, and its layer."""
+    path = str(tmp_path / "ortho.gpkg")
+    options = gdal.TranslateOptions(format="GPKG")
+    gdal.Translate(path, str(inputs / "ortho.tif"), options=options)
+    return path, project.addMapLayer(QgsRasterLayer(path, "ortho"))
+
+
+@pytest.mark.parametrize("algorithm", [SEGMENT, "vectorizeprobabilities"])
+def test_a_raster_is_not_replaced_by_what_is_made_of_it(run, ortho_in_geopackage, algorithm):
+    path, layer = ortho_in_geopackage
+    with open(path, "rb") as file:
+        before = file.read()
+    with pytest.raises(QgsProcessingException, match="is itself read for the result"):
+        run(algorithm, INPUT=layer.id(), OUTPUT=path)
+    with open(path, "rb") as file:
+        assert file.read() == before
+
+
+def test_other_inputs_are_not_replaced(run, ortho, squares):
+    for algorithm, parameters in (
+        ("regularizefootprints", {"INPUT": squares, "OUTPUT": squares}),
+        (SEGMENT, {"INPUT": ortho, "AOI": squares, "OUTPUT": squares}),
+    ):
+        with pytest.raises(QgsProcessingException, match="is itself read for the result"):
+            run(algorithm, **parameters)
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_engine_starts(run, ortho, fake_engine, tmp_path):
+    (tmp_path / "text.tif").write_text("no folder")
+    for out, text in (
+        (tmp_path / "gone" / "x.gpkg", "there is no folder"),
+        (tmp_path / "text.tif" / "x.gpkg", "there is no folder"),
+        (tmp_path / "x.dxf", "DXF has no columns"),
+    ):
+        with pytest.raises(QgsProcessingException, match=text):
+            run(SEGMENT, INPUT=ortho, OUTPUT=str(out))
+    assert not fake_engine.started
