@@ -656,12 +656,12 @@ Das Orthofoto braucht Rot, Grün und Blau, ein KBS und Pixel von etwa 0,1 bis 0,
    <translation>{out} kann nicht geschrieben werden: DXF kennt keine Attributfelder; wählen Sie ein anderes Format.</translation>
   </message>
   <message>
-   <source>{out} is itself read for the result; give the result another name.</source>
-   <translation>{out} wird für das Ergebnis selbst gelesen; geben Sie dem Ergebnis einen anderen Namen.</translation>
-  </message>
-  <message>
    <source>The disk of {out} is full; make room for {megabytes} MB.</source>
    <translation>Der Datenträger von {out} ist voll; schaffen Sie Platz für {megabytes} MB.</translation>
+  </message>
+  <message>
+   <source>{out} is itself read for the result; give the result another name.</source>
+   <translation>{out} wird für das Ergebnis selbst gelesen; geben Sie dem Ergebnis einen anderen Namen.</translation>
   </message>
   <message>
    <source>Number of tiles</source>
