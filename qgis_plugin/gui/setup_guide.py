@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import Qgis
+from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction, QPushButton, QWidget
 
@@ -67,9 +68,9 @@ class SetupGuide:
         self.dialog.activateWindow()
 
     def _forget_message(self) -> None:
-        if self._message is not None:
+        if self._message is not None and not sip.isdeleted(self._message):  # the bar deletes it when the user closes it
             self._iface.messageBar().popWidget(self._message)
-            self._message = None
+        self._message = None
 
     def end(self) -> None:
         """Take everything away again."""

@@ -11,7 +11,9 @@ from unittest.mock import Mock
 
 import pytest
 from qgis.core import QgsSettings
-from qgis.PyQt.QtWidgets import QMessageBox, QWidget
+from qgis.gui import QgsMessageBar
+from qgis.PyQt import sip
+from qgis.PyQt.QtWidgets import QMessageBox, QPushButton, QWidget
 
 sys.path.append(str(Path(__file__).parents[1]))
 from fake_wheels import make_bundle, make_engine_wheels, make_index, stalling
@@ -252,26 +254,38 @@ def guide(provider, home, qtbot):
 
     window = QWidget()
     qtbot.addWidget(window)
-    guide = SetupGuide(Mock(**{"mainWindow.return_value": window}))
+    guide = SetupGuide(Mock(**{"mainWindow.return_value": window, "messageBar.return_value": QgsMessageBar(window)}))
     yield guide
     guide.end()
 
 
-def test_without_an_engine_a_message_offers_the_set_up(guide, qgis_app):
+@pytest.fixture
+def bar(guide):
+    return guide._iface.messageBar()
+
+
+def test_without_an_engine_a_message_offers_the_set_up(guide, bar):
     guide.remind()
-    bar = guide._iface.messageBar()
-    bar.pushWidget.assert_called_once()
-    (button,), _ = bar.createMessage().layout().addWidget.call_args
-    button.click()
+    assert bar.currentItem().text() == "Its engine has to be set up once."
+    bar.currentItem().findChild(QPushButton).click()
     assert guide.dialog.isVisible()
     guide.dialog.changed.emit()
-    bar.popWidget.assert_called_once()
+    assert bar.currentItem() is None
 
 
-def test_with_an_engine_there_is_no_message(guide, monkeypatch):
+def test_the_message_may_be_closed_before_the_set_up_and_before_unloading(guide, bar, qtbot):
+    guide.remind()
+    guide.open()
+    message = bar.currentItem()
+    bar.popWidget()  # what the message's cross does
+    qtbot.waitUntil(lambda: sip.isdeleted(message))
+    guide.dialog.changed.emit()
+
+
+def test_with_an_engine_there_is_no_message(guide, bar, monkeypatch):
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", sys.executable)
     guide.remind()
-    guide._iface.messageBar().pushWidget.assert_not_called()
+    assert bar.currentItem() is None
 
 
 def test_the_menu_opens_one_window(guide):
