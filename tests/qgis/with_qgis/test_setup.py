@@ -6,7 +6,7 @@ import ensurepip
 import glob
 import sys
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from unittest.mock import Mock
 
 import pytest
@@ -156,6 +156,65 @@ def test_another_folder_becomes_the_setting(page, dialog, bundle, home, tmp_path
     page.remove_button.click()
     assert not other.exists()
     assert page.python.filePath() == ""
+
+
+@pytest.fixture
+def private(home):
+    """Make a private environment that only looks as if it had been set up, and return its folder."""
+    from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+    folder = home / ".geofootprint" / "venv"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    write_marker(folder, Marker(True, "0.1.0", "/usr/bin/python3", "3.11.2", "PyPI"))
+    return folder
+
+
+@pytest.fixture
+def yes(monkeypatch):
+    """Answer all questions with Yes, and return what was asked."""
+    asked = []
+
+    def answer(parent, title, question):
+        asked.append(question)
+        return QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    return asked
+
+
+@pytest.fixture
+def conda(tmp_path):
+    """Make an environment that somebody else made, and return its Python."""
+    python = tmp_path / "conda" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return str(python)
+
+
+def test_removing_the_private_engine_keeps_the_path_to_another_one(private, conda, page, yes):
+    QgsSettings().setValue("geofootprint/python", conda)
+    page.python.setFilePath(conda)
+    page.remove_button.click()
+    assert not private.exists()
+    assert QgsSettings().value("geofootprint/python") == page.python.filePath() == conda
+
+
+def test_removing_the_engine_clears_the_path_that_leads_into_it(private, page, yes):
+    python = str(private / "bin" / "python")
+    QgsSettings().setValue("geofootprint/python", python)
+    page.python.setFilePath(python)
+    page.remove_button.click()
+    assert not private.exists()
+    assert page.python.filePath() == ""
+    assert not QgsSettings().contains("geofootprint/python")
+
+
+def test_the_page_asks_no_more_of_paths_than_old_pythons_have(private, page, monkeypatch):
+    with monkeypatch.context() as old:
+        old.delattr(PurePath, "is_relative_to")  # new in Python 3.9
+        page.show_state()
+    assert "geofootprint 0.1.0 from PyPI" in page.state.text()
 
 
 def test_cancel_leaves_everything_as_it_was(dialog, wheels, home, tmp_path, qtbot):
