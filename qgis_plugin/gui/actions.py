@@ -21,11 +21,10 @@ from qgis.PyQt.QtCore import QEventLoop, QTimer
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
 
-from ..algorithms.base import ICON, current_engine
+from ..algorithms.base import ICON
 from ..algorithms.results import BUILDINGS, STYLES
-from ..core.engine import NotSetUp
-from ..core.runner import EngineError
-from ..translation import said, tr
+from ..translation import tr
+from .setup_guide import MENU, has_engine
 
 SEGMENT = "geofootprint:segmentbuildings"
 DEMO = "geofootprint:makedemoscene"
@@ -50,13 +49,12 @@ class Actions:
     def __init__(self, iface: Any, set_up: Callable[[], None]) -> None:
         self._iface = iface
         self._set_up = set_up
-        self._menu = "geofootprint"
         self.segment = self._action(tr("Segment Buildings..."), self.open_segment)
         self.segment.setToolTip(tr("Find the buildings of the active raster layer"))
         self.demo = self._action(tr("Try It With a Demo Scene"), self.try_it)
         self._run: DemoRun | None = None
         for action in (self.segment, self.demo):
-            iface.addPluginToRasterMenu(self._menu, action)
+            iface.addPluginToRasterMenu(MENU, action)
         iface.addToolBarIcon(self.segment)
 
     def _action(self, text: str, call: Callable[[], None]) -> QAction:
@@ -67,7 +65,7 @@ class Actions:
     def remove(self) -> None:
         """Take everything away again."""
         for action in (self.segment, self.demo):
-            self._iface.removePluginRasterMenu(self._menu, action)
+            self._iface.removePluginRasterMenu(MENU, action)
         self._iface.removeToolBarIcon(self.segment)
         if self._run is not None:
             self._run.finish()
@@ -79,7 +77,7 @@ class Actions:
 
         layer = self._iface.activeLayer()
         chosen = {"INPUT": layer.id()} if isinstance(layer, QgsRasterLayer) else {}
-        if not self._has_engine():
+        if not has_engine(self._iface, self._set_up):
             return None
         dialog = processing.createAlgorithmDialog(SEGMENT, chosen)
         dialog.show()
@@ -87,7 +85,7 @@ class Actions:
 
     def try_it(self) -> None:
         """Make the demo scene, find its buildings, and show both."""
-        if self._run is None and self._has_engine():  # two runs would write the same folder
+        if self._run is None and has_engine(self._iface, self._set_up):  # two runs would write the same folder
             self.demo.setEnabled(False)
             self._run = DemoRun(self._iface, self._demo_ended)
 
@@ -95,18 +93,6 @@ class Actions:
         if self._run is not None:
             self._run = None
             self.demo.setEnabled(True)
-
-    def _has_engine(self) -> bool:
-        """Say whether there is an engine; if not, open its set-up where that helps, and say what is wrong otherwise."""
-        try:
-            current_engine()
-        except NotSetUp:
-            self._set_up()
-            return False
-        except EngineError as error:
-            self._iface.messageBar().pushMessage("geofootprint", said(error), Qgis.MessageLevel.Warning, 0)
-            return False
-        return True
 
 
 class DemoRun:

@@ -341,6 +341,13 @@ def test_the_message_may_be_closed_before_the_set_up_and_before_unloading(guide,
     guide.dialog.changed.emit()
 
 
+def test_a_wrong_variable_is_told_without_a_button_that_would_not_mend_it(guide, bar, monkeypatch):
+    monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/gone/python")
+    guide.remind()
+    assert "No Python is at /gone/python" in bar.currentItem().text()
+    assert "Set Up Engine..." not in [button.text() for button in bar.currentItem().findChildren(QPushButton)]
+
+
 def test_with_an_engine_there_is_no_message(guide, bar, monkeypatch):
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", sys.executable)
     guide.remind()
