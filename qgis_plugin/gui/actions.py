@@ -64,12 +64,13 @@ class Actions:
 
     def remove(self) -> None:
         """Take everything away again."""
-        for action in (self.segment, self.demo):
-            self._iface.removePluginRasterMenu(MENU, action)
-        self._iface.removeToolBarIcon(self.segment)
         if self._run is not None:
             self._run.finish()
             self._run = None
+        for action in (self.segment, self.demo):
+            self._iface.removePluginRasterMenu(MENU, action)
+            action.deleteLater()  # they belong to the main window, which stays
+        self._iface.removeToolBarIcon(self.segment)
 
     def open_segment(self) -> Any:
         """Open Segment Buildings, with the active layer if that is a raster, and return the dialog."""
@@ -110,9 +111,8 @@ class DemoRun:
         self._ended = ended
         self._folder = os.path.join(QgsProcessingUtils.tempFolder(), "geofootprint-demo")
         self._feedback = QgsProcessingFeedback(False)
-        # The task takes both by reference only.
+        # The task takes both by reference only. Without a project, since the layers are added here, in `_load`.
         self._context = QgsProcessingContext()
-        self._context.setProject(QgsProject.instance())
         algorithm = QgsApplication.processingRegistry().algorithmById(DEMO).create()
         self._algorithm = algorithm
         self.task = QgsProcessingAlgRunnerTask(algorithm, {"OUTPUT": self._folder}, self._context, self._feedback)

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 from qgis.core import QgsApplication, QgsRasterLayer, QgsSettings
+from qgis.PyQt.QtWidgets import QAction, QWidget
 
 
 def test_the_provider(provider):
@@ -56,6 +57,18 @@ def actions(desktop):
     actions = Actions(desktop, desktop.set_up)
     yield actions
     actions.remove()
+
+
+def test_unloading_leaves_no_actions_in_the_main_window(desktop, qtbot):
+    from geofootprint_qgis.gui.actions import Actions
+
+    window = QWidget()
+    qtbot.addWidget(window)
+    desktop.mainWindow.return_value = window
+    actions = Actions(desktop, desktop.set_up)
+    assert len(window.findChildren(QAction)) == 2
+    actions.remove()
+    qtbot.waitUntil(lambda: not window.findChildren(QAction), timeout=5000)
 
 
 def shown(desktop):
