@@ -17,17 +17,23 @@ from qgis.core import (
     QgsRasterLayer,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import QEventLoop, QTimer
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
 
-from ..algorithms.base import ICON, current_engine
+from ..algorithms.base import ICON
 from ..algorithms.results import BUILDINGS, STYLES
-from ..core.engine import NotSetUp
-from ..core.runner import EngineError
-from ..translation import said, tr
+from ..translation import tr
+from .setup_guide import MENU, has_engine
 
 SEGMENT = "geofootprint:segmentbuildings"
 DEMO = "geofootprint:makedemoscene"
+
+RUNNING: set[DemoRun] = set()
+"""Runs that go on. The task refers to what they own, and PyQt keeps no receiver of a signal alive."""
+
+END_SECONDS = 20
+"""Longest wait for a run that was cancelled: more than all stages of stopping its engine take."""
 
 
 class Actions:
@@ -43,13 +49,12 @@ class Actions:
     def __init__(self, iface: Any, set_up: Callable[[], None]) -> None:
         self._iface = iface
         self._set_up = set_up
-        self._menu = "geofootprint"
         self.segment = self._action(tr("Segment Buildings..."), self.open_segment)
         self.segment.setToolTip(tr("Find the buildings of the active raster layer"))
         self.demo = self._action(tr("Try It With a Demo Scene"), self.try_it)
-        self._demo: DemoRun | None = None
+        self._run: DemoRun | None = None
         for action in (self.segment, self.demo):
-            iface.addPluginToRasterMenu(self._menu, action)
+            iface.addPluginToRasterMenu(MENU, action)
         iface.addToolBarIcon(self.segment)
 
     def _action(self, text: str, call: Callable[[], None]) -> QAction:
@@ -59,11 +64,13 @@ class Actions:
 
     def remove(self) -> None:
         """Take everything away again."""
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
         for action in (self.segment, self.demo):
-            self._iface.removePluginRasterMenu(self._menu, action)
+            self._iface.removePluginRasterMenu(MENU, action)
+            action.deleteLater()  # they belong to the main window, which stays
         self._iface.removeToolBarIcon(self.segment)
-        if self._demo is not None:
-            self._demo.cancel()
 
     def open_segment(self) -> Any:
         """Open Segment Buildings, with the active layer if that is a raster, and return the dialog."""
@@ -71,7 +78,7 @@ class Actions:
 
         layer = self._iface.activeLayer()
         chosen = {"INPUT": layer.id()} if isinstance(layer, QgsRasterLayer) else {}
-        if not self._has_engine():
+        if not has_engine(self._iface, self._set_up):
             return None
         dialog = processing.createAlgorithmDialog(SEGMENT, chosen)
         dialog.show()
@@ -79,20 +86,14 @@ class Actions:
 
     def try_it(self) -> None:
         """Make the demo scene, find its buildings, and show both."""
-        if self._has_engine():
-            self._demo = DemoRun(self._iface)
+        if self._run is None and has_engine(self._iface, self._set_up):  # two runs would write the same folder
+            self.demo.setEnabled(False)
+            self._run = DemoRun(self._iface, self._demo_ended)
 
-    def _has_engine(self) -> bool:
-        """Say whether there is an engine; if not, open its set-up where that helps, and say what is wrong otherwise."""
-        try:
-            current_engine()
-        except NotSetUp:
-            self._set_up()
-            return False
-        except EngineError as error:
-            self._iface.messageBar().pushMessage("geofootprint", said(error), Qgis.MessageLevel.Warning, 0)
-            return False
-        return True
+    def _demo_ended(self) -> None:
+        if self._run is not None:
+            self._run = None
+            self.demo.setEnabled(True)
 
 
 class DemoRun:
@@ -101,34 +102,46 @@ class DemoRun:
     Parameters
     ----------
     iface : QgisInterface
+    ended : callable
+        Called when it is over, whatever came of it.
     """
 
-    def __init__(self, iface: Any) -> None:
+    def __init__(self, iface: Any, ended: Callable[[], None]) -> None:
         self._iface = iface
+        self._ended = ended
         self._folder = os.path.join(QgsProcessingUtils.tempFolder(), "geofootprint-demo")
         self._feedback = QgsProcessingFeedback(False)
-        # The task takes both by reference only.
+        # The task takes both by reference only. Without a project, since the layers are added here, in `_load`.
         self._context = QgsProcessingContext()
-        self._context.setProject(QgsProject.instance())
         algorithm = QgsApplication.processingRegistry().algorithmById(DEMO).create()
         self._algorithm = algorithm
         self.task = QgsProcessingAlgRunnerTask(algorithm, {"OUTPUT": self._folder}, self._context, self._feedback)
-        self.task.executed.connect(self._show)
+        self.task.executed.connect(self._end)
+        RUNNING.add(self)
         QgsApplication.taskManager().addTask(self.task)
         iface.messageBar().pushMessage(
             "geofootprint", tr("A demo scene is being made; that takes about half a minute."), Qgis.MessageLevel.Info, 10
         )
 
-    def cancel(self) -> None:
-        """Stop it if it is still running."""
-        self._feedback.cancel()
+    def finish(self) -> None:
+        """Cancel it, and wait until it has ended."""
+        over = QEventLoop()
+        self.task.executed.connect(over.quit)
+        self.task.cancel()
+        if self in RUNNING:  # a task that was not begun yet ends at once
+            QTimer.singleShot(1000 * END_SECONDS, over.quit)
+            over.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
 
-    def _show(self, successful: bool, results: dict[str, Any]) -> None:
-        if not successful or not results:
-            if not self._feedback.isCanceled():
-                text = self._feedback.textLog().strip().splitlines()[-1:] or [tr("See the log for the reason.")]
-                self._iface.messageBar().pushMessage("geofootprint", text[0], Qgis.MessageLevel.Critical, 0)
-            return
+    def _end(self, successful: bool, results: dict[str, Any]) -> None:
+        RUNNING.discard(self)
+        self._ended()
+        if successful and results:
+            self._show(results)
+        elif not self._feedback.isCanceled():
+            text = self._feedback.textLog().strip().splitlines()[-1:] or [tr("See the log for the reason.")]
+            self._iface.messageBar().pushMessage("geofootprint", text[0], Qgis.MessageLevel.Critical, 0)
+
+    def _show(self, results: dict[str, Any]) -> None:
         image = self._load(results)
         canvas = self._iface.mapCanvas()
         canvas.setDestinationCrs(image.crs())

@@ -130,7 +130,7 @@ class OptionsPage(QgsOptionsPageWidget):
             yield tr("No engine is set up yet: press Set up.") if is_first else said(error)
             return
         yield tr("Python: {python}").format(python=engine.python)
-        if marker is not None and Path(engine.python).is_relative_to(folder):
+        if marker is not None and _leads_into(engine.python, folder):
             yield tr("Set up: geofootprint {version} from {source}, with Python {number} ({python})").format(
                 version=marker.version, source=tr(marker.source), number=marker.python_version, python=marker.python
             )
@@ -175,10 +175,22 @@ class OptionsPage(QgsOptionsPageWidget):
                 self.answer.say(Answer.GOOD, tr("The engine in {folder} is removed.").format(folder=folder))
             except EngineError as error:
                 self.answer.say(Answer.BAD, said(error))
-        if not folder.exists() and self.python.filePath():  # the path led into what is gone
-            QgsSettings().remove(SETTING)
-            self.python.setFilePath("")
+        if not folder.exists():
+            self._forget(folder)
         self.show_state()
+
+    def _forget(self, folder: Path) -> None:
+        """Clear the path, kept or not yet kept, where it leads into an environment that is gone, and nowhere else."""
+        if _leads_into(QgsSettings().value(SETTING, "", type=str), folder):
+            QgsSettings().remove(SETTING)
+        if _leads_into(self.python.filePath(), folder):
+            self.python.setFilePath("")
+
+
+def _leads_into(setting: str, folder: Path) -> bool:
+    """Say whether a path from the settings, which may be empty, is a folder or in it."""
+    path = Path(setting.strip()).expanduser()
+    return folder in (path, *path.parents)
 
 
 def _describe(engine: Engine, answer: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 from qgis.core import QgsApplication, QgsRasterLayer, QgsSettings
+from qgis.PyQt.QtWidgets import QAction, QWidget
 
 
 def test_the_provider(provider):
@@ -55,6 +57,18 @@ def actions(desktop):
     actions = Actions(desktop, desktop.set_up)
     yield actions
     actions.remove()
+
+
+def test_unloading_leaves_no_actions_in_the_main_window(desktop, qtbot):
+    from geofootprint_qgis.gui.actions import Actions
+
+    window = QWidget()
+    qtbot.addWidget(window)
+    desktop.mainWindow.return_value = window
+    actions = Actions(desktop, desktop.set_up)
+    assert len(window.findChildren(QAction)) == 2
+    actions.remove()
+    qtbot.waitUntil(lambda: not window.findChildren(QAction), timeout=5000)
 
 
 def shown(desktop):
@@ -110,6 +124,49 @@ def test_try_it_tells_what_went_wrong(actions, desktop, project, fake_engine, qt
     actions.demo.trigger()
     qtbot.waitUntil(lambda: "The moon is in the way." in shown(desktop), timeout=20_000)
     assert not project.mapLayers()
+
+
+def test_try_it_cannot_be_pressed_again_while_it_runs(actions, desktop, fake_engine, qtbot, tmp_path):
+    go = tmp_path / "go"
+    fake_engine.write(f"""
+        while not os.path.exists({str(go)!r}):
+            time.sleep(0.05)
+        emit('error', code=2, text='The moon is in the way.'); sys.exit(2)
+    """)
+    actions.demo.trigger()
+    assert not actions.demo.isEnabled()
+    actions.demo.trigger()
+    assert len(shown(desktop)) == 1
+    go.touch()
+    qtbot.waitUntil(lambda: "The moon is in the way." in shown(desktop), timeout=20_000)
+    assert actions.demo.isEnabled()
+
+
+def test_unloading_ends_try_it(desktop, fake_engine, qtbot):
+    from geofootprint_qgis.gui.actions import RUNNING, Actions
+
+    actions = Actions(desktop, desktop.set_up)
+    fake_engine.write("sys.stdin.read(); sys.exit(130)")
+    actions.demo.trigger()
+    qtbot.waitUntil(lambda: fake_engine.started, timeout=20_000)
+    (run,) = RUNNING
+    ended = Mock()
+    run.task.executed.connect(ended)
+    actions.remove()
+    ended.assert_called_once()
+    assert not RUNNING
+    assert len(shown(desktop)) == 1  # nothing is said of a run that unloading ended
+
+
+def test_a_run_lives_until_it_has_ended(desktop, fake_engine, qtbot):
+    from geofootprint_qgis.gui.actions import RUNNING, DemoRun
+
+    fake_engine.write("emit('error', code=2, text='The moon is in the way.'); sys.exit(2)")
+    DemoRun(desktop, desktop.ended)
+    gc.collect()
+    qtbot.waitUntil(lambda: "The moon is in the way." in shown(desktop), timeout=20_000)
+    desktop.ended.assert_called_once_with()
+    assert not RUNNING
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import ensurepip
 import glob
 import sys
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from unittest.mock import Mock
 
 import pytest
 from qgis.core import QgsSettings
-from qgis.PyQt.QtWidgets import QMessageBox, QWidget
+from qgis.gui import QgsMessageBar
+from qgis.PyQt import sip
+from qgis.PyQt.QtWidgets import QMessageBox, QPushButton, QWidget
 
 sys.path.append(str(Path(__file__).parents[1]))
 from fake_wheels import make_bundle, make_engine_wheels, make_index, stalling
@@ -156,6 +158,65 @@ def test_another_folder_becomes_the_setting(page, dialog, bundle, home, tmp_path
     assert page.python.filePath() == ""
 
 
+@pytest.fixture
+def private(home):
+    """Make a private environment that only looks as if it had been set up, and return its folder."""
+    from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+    folder = home / ".geofootprint" / "venv"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    write_marker(folder, Marker(True, "0.1.0", "/usr/bin/python3", "3.11.2", "PyPI"))
+    return folder
+
+
+@pytest.fixture
+def yes(monkeypatch):
+    """Answer all questions with Yes, and return what was asked."""
+    asked = []
+
+    def answer(parent, title, question):
+        asked.append(question)
+        return QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    return asked
+
+
+@pytest.fixture
+def conda(tmp_path):
+    """Make an environment that somebody else made, and return its Python."""
+    python = tmp_path / "conda" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return str(python)
+
+
+def test_removing_the_private_engine_keeps_the_path_to_another_one(private, conda, page, yes):
+    QgsSettings().setValue("geofootprint/python", conda)
+    page.python.setFilePath(conda)
+    page.remove_button.click()
+    assert not private.exists()
+    assert QgsSettings().value("geofootprint/python") == page.python.filePath() == conda
+
+
+def test_removing_the_engine_clears_the_path_that_leads_into_it(private, page, yes):
+    python = str(private / "bin" / "python")
+    QgsSettings().setValue("geofootprint/python", python)
+    page.python.setFilePath(python)
+    page.remove_button.click()
+    assert not private.exists()
+    assert page.python.filePath() == ""
+    assert not QgsSettings().contains("geofootprint/python")
+
+
+def test_the_page_asks_no_more_of_paths_than_old_pythons_have(private, page, monkeypatch):
+    with monkeypatch.context() as old:
+        old.delattr(PurePath, "is_relative_to")  # new in Python 3.9
+        page.show_state()
+    assert "geofootprint 0.1.0 from PyPI" in page.state.text()
+
+
 def test_cancel_leaves_everything_as_it_was(dialog, wheels, home, tmp_path, qtbot):
     with stalling(make_index(tmp_path / "index", wheels)) as (address, stalled):
         take_index(dialog, address)
@@ -252,26 +313,45 @@ def guide(provider, home, qtbot):
 
     window = QWidget()
     qtbot.addWidget(window)
-    guide = SetupGuide(Mock(**{"mainWindow.return_value": window}))
+    guide = SetupGuide(Mock(**{"mainWindow.return_value": window, "messageBar.return_value": QgsMessageBar(window)}))
     yield guide
     guide.end()
 
 
-def test_without_an_engine_a_message_offers_the_set_up(guide, qgis_app):
+@pytest.fixture
+def bar(guide):
+    return guide._iface.messageBar()
+
+
+def test_without_an_engine_a_message_offers_the_set_up(guide, bar):
     guide.remind()
-    bar = guide._iface.messageBar()
-    bar.pushWidget.assert_called_once()
-    (button,), _ = bar.createMessage().layout().addWidget.call_args
-    button.click()
+    assert bar.currentItem().text() == "Its engine has to be set up once."
+    bar.currentItem().findChild(QPushButton).click()
     assert guide.dialog.isVisible()
     guide.dialog.changed.emit()
-    bar.popWidget.assert_called_once()
+    assert bar.currentItem() is None
 
 
-def test_with_an_engine_there_is_no_message(guide, monkeypatch):
+def test_the_message_may_be_closed_before_the_set_up_and_before_unloading(guide, bar, qtbot):
+    guide.remind()
+    guide.open()
+    message = bar.currentItem()
+    bar.popWidget()  # what the message's cross does
+    qtbot.waitUntil(lambda: sip.isdeleted(message))
+    guide.dialog.changed.emit()
+
+
+def test_a_wrong_variable_is_told_without_a_button_that_would_not_mend_it(guide, bar, monkeypatch):
+    monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/gone/python")
+    guide.remind()
+    assert "No Python is at /gone/python" in bar.currentItem().text()
+    assert "Set Up Engine..." not in [button.text() for button in bar.currentItem().findChildren(QPushButton)]
+
+
+def test_with_an_engine_there_is_no_message(guide, bar, monkeypatch):
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", sys.executable)
     guide.remind()
-    guide._iface.messageBar().pushWidget.assert_not_called()
+    assert bar.currentItem() is None
 
 
 def test_the_menu_opens_one_window(guide):
