@@ -39,7 +39,7 @@ MIN_EDGE = 2.0
 AREA_SLACK = 1.05
 """Times the shortest edge that an outline has before it is scaled to its area."""
 
-TRIES = 5
+TRIES = 6
 """Times that a polygon is fitted, until its outline is near its boundary."""
 
 SOFT = 1.3
