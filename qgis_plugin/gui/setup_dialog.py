@@ -30,7 +30,7 @@ from qgis.PyQt.QtWidgets import (
 
 from ..algorithms.base import ICON
 from ..core.engine import SETTING, Engine, plugin_version
-from ..core.runner import EngineCancelled, EngineError, Listener
+from ..core.runner import BrokenEngine, EngineCancelled, EngineError, Listener, missing_model
 from ..core.setup_engine import Source, default_folder, set_up
 from ..core.setup_python import find_interpreters
 from ..core.setup_search import find_installations
@@ -178,7 +178,7 @@ class SetupDialog(QDialog):
             tr("geofootprint {version} works (Python {python}, model {model}). You can close this window.").format(
                 version=answer.get("geofootprint"),
                 python=answer.get("python"),
-                model=(answer.get("model") or {}).get("name"),
+                model=answer["model"].get("name"),
             ),
         )
         self._fit()
@@ -235,7 +235,13 @@ def _search(listener: Listener) -> Any:
 
 
 def _check(python: str, listener: Listener) -> dict[str, Any]:
-    return Engine(python, tr("the list")).check(listener)
+    try:
+        answer = Engine(python, python).ask(listener)
+        if not answer.get("model"):
+            raise missing_model(python)
+    except BrokenEngine as error:
+        raise error.advised(EngineError("Choose another one in the list, or have one installed.")) from None
+    return answer
 
 
 def _set_up(source: Source, choice: tuple[Path, str], listener: Listener) -> dict[str, Any]:

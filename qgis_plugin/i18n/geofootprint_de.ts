@@ -16,10 +16,6 @@
    <translation>Die Ausdehnung und das Interessensgebiet überschneiden sich nicht; wählen Sie eine Ausdehnung mit mindestens einem seiner Polygone, oder keine.</translation>
   </message>
   <message>
-   <source>The engine has no default model; install geofootprint again.</source>
-   <translation>Die Engine hat kein Standardmodell; installieren Sie geofootprint neu.</translation>
-  </message>
-  <message>
    <source>The layer {layer} comes from a service, not from a raster file; export it to a GeoTIFF (Layer &gt; Save As) and take that.</source>
    <translation>Der Layer {layer} kommt von einem Dienst und nicht aus einer Rasterdatei; exportieren Sie ihn als GeoTIFF (Layer &gt; Speichern als) und wählen Sie dieses.</translation>
   </message>
@@ -1008,52 +1004,104 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Einstellungen &gt; Optionen &gt; geofootprint</translation>
   </message>
   <message>
+   <source>Set up...</source>
+   <translation>Einrichten...</translation>
+  </message>
+  <message>
+   <source>Update...</source>
+   <translation>Aktualisieren...</translation>
+  </message>
+  <message>
+   <source>Repair...</source>
+   <translation>Reparieren...</translation>
+  </message>
+  <message>
+   <source>Press Set up in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>Press Update in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Aktualisieren.</translation>
+  </message>
+  <message>
+   <source>Press Repair in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren.</translation>
+  </message>
+  <message>
    <source>geofootprint needs an engine, and none is set up yet: press Set up in Settings &gt; Options &gt; geofootprint. A Python that has geofootprint can be chosen there too, or be named in the environment variable {variable}.</source>
    <translation>geofootprint braucht eine Engine, und noch ist keine eingerichtet: Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten. Dort lässt sich auch ein Python wählen, das geofootprint hat; ebenso kann es die Umgebungsvariable {variable} nennen.</translation>
   </message>
   <message>
-   <source>{python} does not answer as geofootprint does; press Repair in Settings &gt; Options &gt; geofootprint. Its last words: {words}</source>
-   <translation>{python} antwortet nicht wie geofootprint; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren. Die letzten Worte: {words}</translation>
+   <source>{folder} was not made by this plugin: rename it, and press Set up in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>{folder} wurde nicht von diesem Plugin angelegt: Benennen Sie den Ordner um, und drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
   </message>
   <message>
-   <source>The set-up of the engine in {folder} did not come to its end; press Set up in Settings &gt; Options &gt; geofootprint.</source>
-   <translation>Das Einrichten der Engine in {folder} kam nicht zu Ende; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
+   <source>{python} does not answer as geofootprint does ({words}).</source>
+   <translation>{python} antwortet nicht wie geofootprint ({words}).</translation>
   </message>
   <message>
-   <source>The engine in {folder} has lost its Python, {python}; press Repair in Settings &gt; Options &gt; geofootprint.</source>
-   <translation>Der Engine in {folder} fehlt ihr Python {python}; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren.</translation>
+   <source>Let the environment variable {variable} name a Python that has this plugin's version of geofootprint, or take the variable away, and start QGIS again.</source>
+   <translation>Lassen Sie die Umgebungsvariable {variable} ein Python nennen, das geofootprint in der Version dieses Plugins hat, oder löschen Sie die Variable, und starten Sie QGIS neu.</translation>
   </message>
   <message>
-   <source>{python} gave no answer for {seconds} seconds; press Check again, or Repair.</source>
-   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; drücken Sie noch einmal auf Prüfen, oder auf Reparieren.</translation>
+   <source>Choose a Python that has this plugin's version of geofootprint in Settings &gt; Options &gt; geofootprint, or leave the field Python empty there, so that the plugin's own engine is taken.</source>
+   <translation>Wählen Sie in Einstellungen &gt; Optionen &gt; geofootprint ein Python, das geofootprint in der Version dieses Plugins hat, oder lassen Sie dort das Feld Python leer, damit die eigene Engine des Plugins genommen wird.</translation>
+  </message>
+  <message>
+   <source>{python} gave no answer for {seconds} seconds; first try it once more.</source>
+   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; versuchen Sie es zuerst noch einmal.</translation>
   </message>
   <message>
    <source>No Python is at {python}, where the environment variable {variable} says that it is; correct it and start QGIS again.</source>
    <translation>Bei {python} ist kein Python, obwohl die Umgebungsvariable {variable} es dort nennt; berichtigen Sie sie und starten Sie QGIS neu.</translation>
   </message>
   <message>
-   <source>No Python is at {python}, where Settings &gt; Options &gt; geofootprint says that it is; correct it, or press Set up there.</source>
-   <translation>Bei {python} ist kein Python, obwohl es unter Einstellungen &gt; Optionen &gt; geofootprint so steht; berichtigen Sie es, oder drücken Sie dort auf Einrichten.</translation>
+   <source>The set-up of the engine in {folder} did not come to its end.</source>
+   <translation>Das Einrichten der Engine in {folder} kam nicht zu Ende.</translation>
+  </message>
+  <message>
+   <source>The engine in {folder} has lost its Python, {python}.</source>
+   <translation>Der Engine in {folder} fehlt ihr Python {python}.</translation>
+  </message>
+  <message>
+   <source>No Python is at {python}, where Settings &gt; Options &gt; geofootprint says that it is; correct it there, or take the plugin's own engine.</source>
+   <translation>Bei {python} ist kein Python, obwohl es unter Einstellungen &gt; Optionen &gt; geofootprint so steht; berichtigen Sie es dort, oder nehmen Sie die eigene Engine des Plugins.</translation>
+  </message>
+  <message>
+   <source>{python} is no Python, or one that does not start.</source>
+   <translation>{python} ist kein Python oder eines, das nicht startet.</translation>
   </message>
   <message>
    <source>{program} cannot be started: {why}.</source>
    <translation>{program} lässt sich nicht starten: {why}.</translation>
   </message>
   <message>
-   <source>{python} has no geofootprint; press Repair in Settings &gt; Options &gt; geofootprint, or install it with "{python}" -m pip install geofootprint.</source>
-   <translation>{python} hat kein geofootprint; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren, oder installieren Sie es mit "{python}" -m pip install geofootprint.</translation>
+   <source>{python} lacks {module}, which geofootprint needs.</source>
+   <translation>{python} fehlt {module}, das geofootprint braucht.</translation>
   </message>
   <message>
-   <source>The engine is older than this plugin (protocol {engine} instead of {plugin}); press Update in Settings &gt; Options &gt; geofootprint.</source>
-   <translation>Die Engine ist älter als dieses Plugin (Protokoll {engine} statt {plugin}); drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Aktualisieren.</translation>
+   <source>The model that belongs to geofootprint is missing in {python}.</source>
+   <translation>In {python} fehlt das Modell, das zu geofootprint gehört.</translation>
+  </message>
+  <message>
+   <source>The engine is older than this plugin (protocol {engine} instead of {plugin}).</source>
+   <translation>Die Engine ist älter als dieses Plugin (Protokoll {engine} statt {plugin}).</translation>
   </message>
   <message>
    <source>The engine ended with exit code {code}. Its last words: {last}</source>
    <translation>Die Engine endete mit dem Code {code}. Ihre letzten Worte: {last}</translation>
   </message>
   <message>
+   <source>{python} has no geofootprint.</source>
+   <translation>{python} hat kein geofootprint.</translation>
+  </message>
+  <message>
    <source>The engine is newer than this plugin (protocol {engine} instead of {plugin}); update the plugin in Plugins &gt; Manage and Install Plugins.</source>
    <translation>Die Engine ist neuer als dieses Plugin (Protokoll {engine} statt {plugin}); aktualisieren Sie das Plugin unter Erweiterungen &gt; Erweiterungen verwalten und installieren.</translation>
+  </message>
+  <message>
+   <source>The engine {python} ended without a result.</source>
+   <translation>Die Engine {python} endete ohne Ergebnis.</translation>
   </message>
   <message>
    <source>The engine was killed by the system, most likely because the memory was full.</source>
@@ -1064,8 +1112,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine ist abgestürzt ({name}). Ihre letzten Worte: {last}</translation>
   </message>
   <message>
-   <source>The engine {python} ended without a result.</source>
-   <translation>Die Engine {python} endete ohne Ergebnis.</translation>
+   <source>{python} cannot load what geofootprint needs ({words}).</source>
+   <translation>{python} kann nicht laden, was geofootprint braucht ({words}).</translation>
   </message>
   <message>
    <source>Looking for Python</source>
@@ -1102,6 +1150,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>index</source>
    <translation>einem anderen Paketverzeichnis</translation>
+  </message>
+  <message>
+   <source>Press the button again, or choose another Python under Advanced.</source>
+   <translation>Drücken Sie noch einmal auf die Schaltfläche, oder wählen Sie unter Erweitert ein anderes Python.</translation>
   </message>
   <message>
    <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then press Set up again.</source>
@@ -1220,10 +1272,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Der Grund steht im Protokoll.</translation>
   </message>
   <message>
-   <source>none</source>
-   <translation>keines</translation>
-  </message>
-  <message>
    <source>Check</source>
    <translation>Prüfen</translation>
   </message>
@@ -1256,10 +1304,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Ist geofootprint schon installiert, wählen Sie hier sein Python oder den Ordner seiner Umgebung; es geht der eingerichteten Engine vor.</translation>
   </message>
   <message>
-   <source>Set up...</source>
-   <translation>Einrichten...</translation>
-  </message>
-  <message>
    <source>Remove the engine in {folder}? It can be set up again at any time.</source>
    <translation>Die Engine in {folder} entfernen? Sie lässt sich jederzeit wieder einrichten.</translation>
   </message>
@@ -1278,14 +1322,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>Protocol: {protocol}</source>
    <translation>Protokoll: {protocol}</translation>
-  </message>
-  <message>
-   <source>Update...</source>
-   <translation>Aktualisieren...</translation>
-  </message>
-  <message>
-   <source>Repair...</source>
-   <translation>Reparieren...</translation>
   </message>
   <message>
    <source>Python: {python}</source>
@@ -1396,8 +1432,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Abgebrochen; alles ist, wie es vorher war.</translation>
   </message>
   <message>
-   <source>the list</source>
-   <translation>die Liste</translation>
+   <source>Choose another one in the list, or have one installed.</source>
+   <translation>Wählen Sie eine andere aus der Liste, oder lassen Sie eine installieren.</translation>
   </message>
   <message>
    <source>Bundles</source>

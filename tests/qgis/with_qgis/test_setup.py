@@ -141,6 +141,15 @@ def test_set_up_check_and_remove(page, dialog, bundle, home, qtbot, monkeypatch)
     assert page.setup_button.text() == "Set up..."
 
 
+def test_an_engine_without_a_model_does_not_pass_the_check(page, tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "python": "3.11.2", "model": null}\'\n')
+    python.chmod(0o755)
+    page.python.setFilePath(str(python))
+    page.button.click()
+    assert page.answer.text().startswith(f"The model that belongs to geofootprint is missing in {python}. Choose a Python")
+
+
 def test_another_folder_becomes_the_setting(page, dialog, bundle, home, tmp_path, qtbot, monkeypatch):
     other = tmp_path / "Höfe" / "engine"
     take_bundle(dialog, bundle)
@@ -212,7 +221,7 @@ def test_an_engine_that_is_there_is_offered_and_taken(provider, home, qtbot):
     (venv / "bin").mkdir(parents=True)
     (venv / "lib" / "python3.11" / "site-packages" / "geofootprint-0.1.0.dist-info").mkdir(parents=True)
     python = venv / "bin" / "python"
-    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "python": "3.11.2"}\'\n')
+    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "model": {"name": "fake-model"}}\'\n')
     python.chmod(0o755)
     dialog = SetupDialog()
     qtbot.addWidget(dialog)
