@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,12 @@ class SetupDialog(QDialog):
         self.answer.clear()
         self.bar.setValue(0)
         self._existing = self.sources.existing()
-        if self._existing:
-            work = partial(_check, self._existing)
-        else:
-            self.sources.remember()
-            work = partial(_set_up, self.sources.source(self.advanced.proxy.text().strip()), self.advanced.choice())
+        try:
+            work = self._work()
+        except EngineError as error:
+            self.answer.say(Answer.BAD, said(error))
+            self._fit()
+            return
         self._worker = Worker(work)
         self._worker.moved.connect(self._move)
         self._worker.said.connect(self._show_line)
@@ -139,6 +141,20 @@ class SetupDialog(QDialog):
         self._show_running(True)
         self.stage.setText(f"{tr('Checking the engine')} ..." if self._existing else "")
         self._worker.launch()
+
+    def _work(self) -> Callable[[Listener], Any]:
+        """Return what is to be done.
+
+        Raises
+        ------
+        EngineError
+            If a field is empty that is needed for it.
+        """
+        if self._existing:
+            return partial(_check, self._existing)
+        source = self.sources.source(self.advanced.proxy.text().strip())
+        self.sources.remember()
+        return partial(_set_up, source, self.advanced.choice())
 
     def cancel(self) -> None:
         """Stop what is going on; an engine that was there before stays."""
@@ -295,10 +311,24 @@ class _Sources(QGroupBox):
         return self.installations.currentData() or "" if self.installed.isChecked() else ""
 
     def source(self, proxy: str) -> Source:
-        """Return what is chosen."""
+        """Return what is chosen.
+
+        Raises
+        ------
+        EngineError
+            If the field that belongs to it is empty.
+        """
         if self.from_bundle.isChecked():
-            return Source(bundle=Path(self.bundle.filePath().strip()).expanduser())
-        return Source(index=self.index.text().strip() if self.other_index.isChecked() else "", proxy=proxy)
+            path = self.bundle.filePath().strip()
+            if not path:
+                raise EngineError("No bundle file is chosen; choose it, or take the engine from elsewhere.")
+            return Source(bundle=Path(path).expanduser())
+        if not self.other_index.isChecked():
+            return Source(proxy=proxy)
+        address = self.index.text().strip()
+        if not address:
+            raise EngineError("The package index has no address; write it into the field, or take the engine from elsewhere.")
+        return Source(index=address, proxy=proxy)
 
     def remember(self) -> None:
         """Keep the address of the index for the next time, unless it holds a password."""

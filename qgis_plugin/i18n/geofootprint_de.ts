@@ -1400,6 +1400,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>von diesem Computer, wo sie schon installiert ist</translation>
   </message>
   <message>
+   <source>The package index has no address; write it into the field, or take the engine from elsewhere.</source>
+   <translation>Das Paketverzeichnis hat keine Adresse; schreiben Sie sie in das Feld, oder nehmen Sie die Engine von anderswo.</translation>
+  </message>
+  <message>
    <source>Advanced</source>
    <translation>Erweitert</translation>
   </message>
@@ -1438,6 +1442,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>Bundles</source>
    <translation>Paketdateien</translation>
+  </message>
+  <message>
+   <source>No bundle file is chosen; choose it, or take the engine from elsewhere.</source>
+   <translation>Keine Paketdatei ist gewählt; wählen Sie sie, oder nehmen Sie die Engine von anderswo.</translation>
   </message>
   <message>
    <source>geofootprint {version} works (Python {python}, model {model}). You can close this window.</source>

@@ -234,6 +234,18 @@ def test_an_engine_that_is_there_is_offered_and_taken(provider, home, qtbot):
     assert QgsSettings().value("geofootprint/python") == str(python)
 
 
+@pytest.mark.parametrize(
+    ("take", "sentence"),
+    [(take_bundle, "No bundle file is chosen; choose it"), (take_index, "The package index has no address; write it")],
+)
+def test_an_empty_field_is_refused_at_once(dialog, take, sentence):
+    take(dialog, " ")
+    dialog.start_button.click()
+    assert not dialog.is_running
+    assert dialog.answer.text().startswith(sentence)
+    assert dialog.start_button.isEnabled()
+
+
 def test_the_index_is_remembered_but_no_password(dialog):
     take_index(dialog, "https://mirror.example.org/simple")
     dialog.sources.remember()
