@@ -337,7 +337,7 @@ def _explain(plan: Plan, outcome: Outcome) -> EngineError:
     return explain_pip(
         [*outcome.output, *outcome.errors],
         folder=plan.folder,
-        index=plan.source.label,
+        index=plan.source.label if plan.source.bundle or plan.source.index else "",
         version=plan.version,
         series=plan.interpreter.series,
         needed=_needed(),

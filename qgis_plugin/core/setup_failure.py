@@ -16,6 +16,28 @@ DISK_IS_FULL = marked(
     "then press Set up again."
 )
 
+UNREACHABLE = marked(
+    "{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, "
+    "or install from a bundle file."
+)
+
+NOT_THERE = marked(
+    "{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another "
+    "Python, or install from a bundle file."
+)
+
+WITHOUT_ADDRESS = {
+    UNREACHABLE: marked(
+        "PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and press Set up again, "
+        "or install from a bundle file."
+    ),
+    NOT_THERE: marked(
+        "PyPI, or the index that pip is set to, has no geofootprint {version} for Python {series}: install from a bundle "
+        "file or from another package index, or choose another Python."
+    ),
+}
+"""What is said in place of a sentence that speaks of an address, where none was given."""
+
 CAUSES: tuple[tuple[str, str], ...] = (
     (NO_SPACE, DISK_IS_FULL),
     (
@@ -43,10 +65,7 @@ CAUSES: tuple[tuple[str, str], ...] = (
         r"NewConnectionError|ConnectTimeout|ReadTimeout|Read timed out|Connection aborted|Connection refused|"
         r"NameResolutionError|Name or service not known|Temporary failure in name resolution|RemoteDisconnected|"
         r"ConnectionResetError|IncompleteRead|IncompleteDownload",
-        marked(
-            "{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, "
-            "or install from a bundle file."
-        ),
+        UNREACHABLE,
     ),
     (
         r"is not a trusted or secure host",
@@ -63,10 +82,7 @@ CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No matching distribution found for geofootprint|Could not find a version that satisfies the requirement geofootprint",
-        marked(
-            "{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another "
-            "Python, or install from a bundle file."
-        ),
+        NOT_THERE,
     ),
     (
         r"No matching distribution found|Could not find a version|is not a supported wheel",
@@ -99,18 +115,19 @@ def explain_pip(
     folder : Path
         Of the environment.
     index : str
-        Name of where the packages come from, for the sentence.
+        Name of where the packages come from, for the sentence; nothing where no address was given.
     version, series : str
         Of geofootprint and of Python.
     needed : str
         Space on the disk, with its unit.
     """
     output = "\n".join(lines)
-    values = {"folder": folder, "index": index, "version": version, "series": series, "needed": needed}
+    values = {"folder": folder, "index": index or "PyPI", "version": version, "series": series, "needed": needed}
     words = _last_error(lines)
     for pattern, sentence in CAUSES:
         if re.search(pattern, output):
-            return EngineError(sentence, words=words, **values)
+            fitting = sentence if index else WITHOUT_ADDRESS.get(sentence, sentence)
+            return EngineError(fitting, words=words, **values)
     return EngineError(UNKNOWN, words=words)
 
 

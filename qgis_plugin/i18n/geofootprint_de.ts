@@ -1160,6 +1160,22 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann drücken Sie erneut auf Einrichten.</translation>
   </message>
   <message>
+   <source>{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
+   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another Python, or install from a bundle file.</source>
+   <translation>{index} hat kein geofootprint {version} für Python {series}: Berichtigen Sie die Adresse des Paketverzeichnisses, wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and press Set up again, or install from a bundle file.</source>
+   <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, ist nicht erreichbar: Prüfen Sie das Netzwerk und den Proxy und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>PyPI, or the index that pip is set to, has no geofootprint {version} for Python {series}: install from a bundle file or from another package index, or choose another Python.</source>
+   <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, hat kein geofootprint {version} für Python {series}: Installieren Sie aus einer Paketdatei oder aus einem anderen Paketverzeichnis, oder wählen Sie ein anderes Python.</translation>
+  </message>
+  <message>
    <source>pip could not install geofootprint ({words}); the lines above tell more. Press Set up again, or choose another Python.</source>
    <translation>pip konnte geofootprint nicht installieren ({words}); die Zeilen darüber sagen mehr. Drücken Sie erneut auf Einrichten, oder wählen Sie ein anderes Python.</translation>
   </message>
@@ -1176,20 +1192,12 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>{index} verlangt Namen und Passwort: Schreiben Sie sie in die Adresse (https://name:passwort@...) und drücken Sie erneut auf Einrichten.</translation>
   </message>
   <message>
-   <source>{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
-   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
-  </message>
-  <message>
    <source>{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting 'trusted-host', and press Set up again.</source>
    <translation>{index} ist nicht verschlüsselt, daher vertraut pip ihm nicht: Geben Sie die https-Adresse an, oder nennen Sie es in der Einstellung 'trusted-host' von pip, und drücken Sie erneut auf Einrichten.</translation>
   </message>
   <message>
    <source>A package arrived damaged from {index}; press Set up again.</source>
    <translation>Ein Paket kam beschädigt von {index}; drücken Sie erneut auf Einrichten.</translation>
-  </message>
-  <message>
-   <source>{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another Python, or install from a bundle file.</source>
-   <translation>{index} hat kein geofootprint {version} für Python {series}: Berichtigen Sie die Adresse des Paketverzeichnisses, wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
    <source>Not all that geofootprint needs is there for Python {series} on this computer ({words}); choose another Python, or install from a bundle file.</source>
