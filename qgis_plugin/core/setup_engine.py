@@ -278,7 +278,7 @@ def _run_maker(plan: Plan, listener: Listener, module: str, *arguments: str) -> 
     if outcome.code != 0 or not python_in(plan.folder).is_file():
         raise EngineError(
             "{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: "
-            "sudo apt install python3-venv, then press Set up again.",
+            "sudo apt install python3-venv, then try again.",
             python=plan.interpreter.label,
             words=outcome.last_words,
         )

@@ -13,11 +13,11 @@ NO_SPACE = r"Errno 28|No space left on device|not enough space|WinError 112"
 
 DISK_IS_FULL = marked(
     "The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, "
-    "then press Set up again."
+    "then try again."
 )
 
 UNREACHABLE = marked(
-    "{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, "
+    "{index} cannot be reached: check the network, the proxy and the address of the index and try again, "
     "or install from a bundle file."
 )
 
@@ -28,7 +28,7 @@ NOT_THERE = marked(
 
 WITHOUT_ADDRESS = {
     UNREACHABLE: marked(
-        "PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and press Set up again, "
+        "PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and try again, "
         "or install from a bundle file."
     ),
     NOT_THERE: marked(
@@ -43,7 +43,7 @@ CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"ProxyError|Cannot connect to proxy|407 Proxy|Proxy Authentication|Tunnel connection failed",
         marked(
-            "The proxy does not answer, or refuses: correct it under Proxy and press Set up again, or install from a "
+            "The proxy does not answer, or refuses: correct it under Proxy and try again, or install from a "
             "bundle file."
         ),
     ),
@@ -57,8 +57,8 @@ CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"\b(401|403) Client Error|User for .*:",
         marked(
-            "{index} asks for a name and a password: write them into its address (https://name:password@...) and press "
-            "Set up again."
+            "{index} asks for a name and a password: write them into its address (https://name:password@...) and try "
+            "again."
         ),
     ),
     (
@@ -71,13 +71,13 @@ CAUSES: tuple[tuple[str, str], ...] = (
         r"is not a trusted or secure host",
         marked(
             "{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting "
-            "'trusted-host', and press Set up again."
+            "'trusted-host', and try again."
         ),
     ),
     (
         r"do not match the hashes|THESE PACKAGES DO NOT MATCH|has an invalid wheel|BadZipFile|is invalid\.",
         marked(
-            "A package arrived damaged from {index}; press Set up again."
+            "A package arrived damaged from {index}; try again."
         ),
     ),
     (
@@ -94,13 +94,13 @@ CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"Errno 13|Permission denied|Access is denied|WinError 5\b|Read-only file system",
         marked(
-            "{folder} cannot be written: choose another folder, or end what uses it, and press Set up again."
+            "{folder} cannot be written: choose another folder, or end what uses it, and try again."
         ),
     ),
 )
 """Regular expressions on pip's output and the sentence for each; the first that is found counts."""
 
-UNKNOWN = "pip could not install geofootprint ({words}); the lines above tell more. Press Set up again, or choose another Python."
+UNKNOWN = "pip could not install geofootprint ({words}); the lines above tell more. Try again, or choose another Python."
 
 
 def explain_pip(

@@ -1136,8 +1136,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine wird gestartet</translation>
   </message>
   <message>
-   <source>{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: sudo apt install python3-venv, then press Set up again.</source>
-   <translation>{python} konnte keine Umgebung anlegen ({words}); wählen Sie ein anderes Python, oder führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, dann drücken Sie erneut auf Einrichten.</translation>
+   <source>{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: sudo apt install python3-venv, then try again.</source>
+   <translation>{python} konnte keine Umgebung anlegen ({words}); wählen Sie ein anderes Python, oder führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, dann versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>{path} holds no pip; make the bundle anew.</source>
@@ -1156,60 +1156,60 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Drücken Sie noch einmal auf die Schaltfläche, oder wählen Sie unter Erweitert ein anderes Python.</translation>
   </message>
   <message>
-   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then press Set up again.</source>
-   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann drücken Sie erneut auf Einrichten.</translation>
+   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then try again.</source>
+   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
-   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+   <source>{index} cannot be reached: check the network, the proxy and the address of the index and try again, or install from a bundle file.</source>
+   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
    <source>{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another Python, or install from a bundle file.</source>
    <translation>{index} hat kein geofootprint {version} für Python {series}: Berichtigen Sie die Adresse des Paketverzeichnisses, wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
-   <source>PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and press Set up again, or install from a bundle file.</source>
-   <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, ist nicht erreichbar: Prüfen Sie das Netzwerk und den Proxy und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+   <source>PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and try again, or install from a bundle file.</source>
+   <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, ist nicht erreichbar: Prüfen Sie das Netzwerk und den Proxy und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
    <source>PyPI, or the index that pip is set to, has no geofootprint {version} for Python {series}: install from a bundle file or from another package index, or choose another Python.</source>
    <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, hat kein geofootprint {version} für Python {series}: Installieren Sie aus einer Paketdatei oder aus einem anderen Paketverzeichnis, oder wählen Sie ein anderes Python.</translation>
   </message>
   <message>
-   <source>pip could not install geofootprint ({words}); the lines above tell more. Press Set up again, or choose another Python.</source>
-   <translation>pip konnte geofootprint nicht installieren ({words}); die Zeilen darüber sagen mehr. Drücken Sie erneut auf Einrichten, oder wählen Sie ein anderes Python.</translation>
+   <source>pip could not install geofootprint ({words}); the lines above tell more. Try again, or choose another Python.</source>
+   <translation>pip konnte geofootprint nicht installieren ({words}); die Zeilen darüber sagen mehr. Versuchen Sie es erneut, oder wählen Sie ein anderes Python.</translation>
   </message>
   <message>
-   <source>The proxy does not answer, or refuses: correct it under Proxy and press Set up again, or install from a bundle file.</source>
-   <translation>Der Proxy antwortet nicht oder lehnt ab: Berichtigen Sie ihn unter Proxy und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+   <source>The proxy does not answer, or refuses: correct it under Proxy and try again, or install from a bundle file.</source>
+   <translation>Der Proxy antwortet nicht oder lehnt ab: Berichtigen Sie ihn unter Proxy und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
    <source>The certificate of {index} is not trusted, as it happens behind a company's firewall: ask for pip's setting 'cert', or install from a bundle file.</source>
    <translation>Dem Zertifikat von {index} wird nicht vertraut, wie es hinter der Firewall einer Firma vorkommt: Fragen Sie dort nach der Einstellung 'cert' für pip, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
-   <source>{index} asks for a name and a password: write them into its address (https://name:password@...) and press Set up again.</source>
-   <translation>{index} verlangt Namen und Passwort: Schreiben Sie sie in die Adresse (https://name:passwort@...) und drücken Sie erneut auf Einrichten.</translation>
+   <source>{index} asks for a name and a password: write them into its address (https://name:password@...) and try again.</source>
+   <translation>{index} verlangt Namen und Passwort: Schreiben Sie sie in die Adresse (https://name:passwort@...) und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting 'trusted-host', and press Set up again.</source>
-   <translation>{index} ist nicht verschlüsselt, daher vertraut pip ihm nicht: Geben Sie die https-Adresse an, oder nennen Sie es in der Einstellung 'trusted-host' von pip, und drücken Sie erneut auf Einrichten.</translation>
+   <source>{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting 'trusted-host', and try again.</source>
+   <translation>{index} ist nicht verschlüsselt, daher vertraut pip ihm nicht: Geben Sie die https-Adresse an, oder nennen Sie es in der Einstellung 'trusted-host' von pip, und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>A package arrived damaged from {index}; press Set up again.</source>
-   <translation>Ein Paket kam beschädigt von {index}; drücken Sie erneut auf Einrichten.</translation>
+   <source>A package arrived damaged from {index}; try again.</source>
+   <translation>Ein Paket kam beschädigt von {index}; versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>Not all that geofootprint needs is there for Python {series} on this computer ({words}); choose another Python, or install from a bundle file.</source>
    <translation>Nicht alles, was geofootprint braucht, gibt es für Python {series} auf diesem Computer ({words}); wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
-   <source>{folder} cannot be written: choose another folder, or end what uses it, and press Set up again.</source>
-   <translation>{folder} lässt sich nicht beschreiben: Wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und drücken Sie erneut auf Einrichten.</translation>
+   <source>{folder} cannot be written: choose another folder, or end what uses it, and try again.</source>
+   <translation>{folder} lässt sich nicht beschreiben: Wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>{folder} cannot be written ({why}); choose another folder, or end what uses it, and press Set up again.</source>
-   <translation>{folder} lässt sich nicht beschreiben ({why}); wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und drücken Sie erneut auf Einrichten.</translation>
+   <source>{folder} cannot be written ({why}); choose another folder, or end what uses it, and try again.</source>
+   <translation>{folder} lässt sich nicht beschreiben ({why}); wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>{folder} was not made by this plugin and is left alone; choose another folder, or choose it as Python in Settings &gt; Options &gt; geofootprint.</source>
@@ -1228,28 +1228,28 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Ein anderes Fenster von QGIS richtet {folder} gerade ein; warten Sie, bis es fertig ist.</translation>
   </message>
   <message>
-   <source>What {page} gave as pip is damaged; press Set up again.</source>
-   <translation>Was {page} als pip geliefert hat, ist beschädigt; drücken Sie erneut auf Einrichten.</translation>
+   <source>What {page} gave as pip is damaged; try again.</source>
+   <translation>Was {page} als pip geliefert hat, ist beschädigt; versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
-   <translation>pip lässt sich nicht von {page} holen ({why}): Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+   <source>pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and try again, or install from a bundle file.</source>
+   <translation>pip lässt sich nicht von {page} holen ({why}): Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
-   <source>geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.</source>
-   <translation>geofootprint braucht Python {oldest} oder neuer, und dieser Computer hat {have}; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
+   <source>geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and try again.</source>
+   <translation>geofootprint braucht Python {oldest} oder neuer, und dieser Computer hat {have}; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.</source>
-   <translation>geofootprint braucht Python {oldest} oder neuer, und keines wurde gefunden; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
+   <source>geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and try again.</source>
+   <translation>geofootprint braucht Python {oldest} oder neuer, und keines wurde gefunden; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or install Python {series} and press Set up again.</source>
-   <translation>Das Paket ist für Python {series}, und dieser Computer hat {have}; nehmen Sie das Paket für eines davon, oder installieren Sie Python {series} und drücken Sie erneut auf Einrichten.</translation>
+   <source>The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or install Python {series} and try again.</source>
+   <translation>Das Paket ist für Python {series}, und dieser Computer hat {have}; nehmen Sie das Paket für eines davon, oder installieren Sie Python {series} und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>No Python here can make an environment; on Debian or Ubuntu run: sudo apt install python3-venv, elsewhere install Python from python.org, then press Set up again.</source>
-   <translation>Kein Python hier kann eine Umgebung anlegen; führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, oder installieren Sie sonst Python von python.org, dann drücken Sie erneut auf Einrichten.</translation>
+   <source>No Python here can make an environment; on Debian or Ubuntu run: sudo apt install python3-venv, elsewhere install Python from python.org, then try again.</source>
+   <translation>Kein Python hier kann eine Umgebung anlegen; führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, oder installieren Sie sonst Python von python.org, dann versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>{path} is not a Python that starts; choose another one under Python.</source>
@@ -1364,12 +1364,28 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine von geofootprint einrichten</translation>
   </message>
   <message>
-   <source>geofootprint finds buildings with an engine in a Python of its own, so that nothing in QGIS is changed. It is installed once: about 350 MB to download and 1 GB on the disk.</source>
-   <translation>geofootprint erkennt Gebäude mit einer Engine in einem eigenen Python, sodass in QGIS nichts verändert wird. Sie wird einmal installiert: etwa 350 MB zum Herunterladen und 1 GB auf dem Datenträger.</translation>
-  </message>
-  <message>
    <source>Set up</source>
    <translation>Einrichten</translation>
+  </message>
+  <message>
+   <source>Update geofootprint's engine</source>
+   <translation>Die Engine von geofootprint aktualisieren</translation>
+  </message>
+  <message>
+   <source>Update</source>
+   <translation>Aktualisieren</translation>
+  </message>
+  <message>
+   <source>Repair geofootprint's engine</source>
+   <translation>Die Engine von geofootprint reparieren</translation>
+  </message>
+  <message>
+   <source>Repair</source>
+   <translation>Reparieren</translation>
+  </message>
+  <message>
+   <source>geofootprint finds buildings with an engine in a Python of its own, so that nothing in QGIS is changed. It is installed once: about 350 MB to download and 1 GB on the disk.</source>
+   <translation>geofootprint erkennt Gebäude mit einer Engine in einem eigenen Python, sodass in QGIS nichts verändert wird. Sie wird einmal installiert: etwa 350 MB zum Herunterladen und 1 GB auf dem Datenträger.</translation>
   </message>
   <message>
    <source>Cancel</source>

@@ -16,7 +16,7 @@ from qgis.PyQt.QtWidgets import QMessageBox, QWidget
 sys.path.append(str(Path(__file__).parents[1]))
 from fake_wheels import make_bundle, make_engine_wheels, make_index, stalling
 
-KEYS = ("geofootprint/python", "geofootprint/index")
+KEYS = ("geofootprint/python", "geofootprint/index", "geofootprint/bundle")
 
 
 def pip_wheel():
@@ -123,6 +123,7 @@ def test_set_up_check_and_remove(page, dialog, bundle, home, qtbot, monkeypatch)
     dialog.close()
 
     venv = home / ".geofootprint" / "venv"
+    assert QgsSettings().value("geofootprint/bundle") == str(bundle)
     assert current_engine().origin == str(venv)
     assert str(venv) in page.state.text()
     assert "geofootprint 0.1.0 from bundle" in page.state.text()
@@ -148,6 +149,40 @@ def test_an_engine_without_a_model_does_not_pass_the_check(page, tmp_path):
     page.python.setFilePath(str(python))
     page.button.click()
     assert page.answer.text().startswith(f"The model that belongs to geofootprint is missing in {python}. Choose a Python")
+
+
+@pytest.mark.parametrize(
+    ("version", "ready", "button"), [("0.0.1", True, "Update"), ("9", True, "Repair"), ("0.0.1", False, "Repair")]
+)
+def test_the_window_reads_as_the_button_that_opened_it(page, home, version, ready, button):
+    from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+    page.set_up()
+    assert (page.dialog.windowTitle(), page.dialog.start_button.text()) == ("Set up geofootprint's engine", "Set up")
+    page.dialog.close()
+    venv = home / ".geofootprint" / "venv"
+    venv.mkdir(parents=True)
+    write_marker(venv, Marker(ready, version, python="", python_version="3", source="PyPI"))
+    page.show_state()
+    page.set_up()
+    assert page.setup_button.text() == f"{button}..."
+    assert page.dialog.windowTitle() == f"{button} geofootprint's engine"
+    assert page.dialog.start_button.text() == button
+    page.dialog.advanced.folder.setFilePath(str(home / "other"))
+    assert page.dialog.start_button.text() == "Set up"
+
+
+@pytest.mark.parametrize(("source", "name"), [("bundle", "from_bundle"), ("index", "other_index"), ("PyPI", "internet")])
+def test_a_repair_takes_the_engine_from_where_it_came(page, home, source, name):
+    from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+    venv = home / ".geofootprint" / "venv"
+    venv.mkdir(parents=True)
+    write_marker(venv, Marker(True, "0.1.0", python="", python_version="3", source=source))
+    QgsSettings().setValue("geofootprint/bundle", "/media/stick/bundle.zip")
+    page.set_up()
+    assert getattr(page.dialog.sources, name).isChecked()
+    assert page.dialog.sources.bundle.filePath() == "/media/stick/bundle.zip"
 
 
 def test_another_folder_becomes_the_setting(page, dialog, bundle, home, tmp_path, qtbot, monkeypatch):
