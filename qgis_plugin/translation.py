@@ -25,7 +25,8 @@ def tr(text: str) -> str:
 def said(error: EngineError) -> str:
     """Return what an error says in the language of QGIS; a sentence of the engine's own stays as it is."""
     translated = tr(error.template)
-    return translated.format(**error.values) if error.values else translated
+    problem = translated.format(**error.values) if error.values else translated
+    return f"{problem} {said(error.remedy)}" if error.remedy is not None else problem
 
 
 def install_translator(locale: str | None = None) -> QTranslator | None:

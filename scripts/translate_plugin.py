@@ -19,7 +19,7 @@ from pathlib import Path
 PLUGIN = Path(__file__).resolve().parents[1] / "qgis_plugin"
 CONTEXT = "Geofootprint"
 LANGUAGES = ("de",)
-MARKERS = {"tr", "marked", "EngineError", "EngineCancelled", "NotSetUp"}
+MARKERS = {"tr", "marked", "EngineError", "EngineCancelled", "NotSetUp", "BrokenEngine", "NoAnswer"}
 
 
 def ts_path(language: str) -> Path:

@@ -37,7 +37,7 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from ..core.engine import SETTING, Engine, find_engine
-from ..core.runner import PATIENCE, EngineCancelled, EngineError, run_command
+from ..core.runner import PATIENCE, EngineCancelled, EngineError, missing_model
 from ..core.texts import marked
 from ..translation import said, tr
 from .messages import Messages
@@ -104,9 +104,7 @@ class Job:
         command = [self.algorithm.COMMAND, *arguments]
         self.feedback.pushCommandInfo(subprocess.list2cmdline(["geofootprint", *command]))
         messages = Messages(self.feedback, self.algorithm.STAGES)
-        return run_command(
-            self.engine().command(*command), messages, cwd=self.folder, patience=self.algorithm.PATIENCE
-        )
+        return self.engine().run(*command, listener=messages, cwd=self.folder, patience=self.algorithm.PATIENCE)
 
     def call_by_name(self, text: str) -> str:
         """Return a text in which layers have their names instead of temporary files."""
@@ -123,10 +121,10 @@ class Job:
     def model_gsd(self) -> float:
         """Ask the engine how many metres a pixel of the chosen model has."""
         choice = ["--model", self.path("MODEL")] if self.has("MODEL") else []
-        command = current_engine().command("info", *choice)
-        model = run_command(command, Messages(self.feedback), cwd=self.folder)["model"]
+        engine = current_engine()
+        model = engine.run("info", *choice, listener=Messages(self.feedback), cwd=self.folder)["model"]
         if model is None:
-            raise EngineError("The engine has no default model; install geofootprint again.")
+            raise missing_model(engine.python).advised(engine.remedy())
         return float(model["gsd"])
 
 

@@ -7,21 +7,26 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .runner import (
+    PATIENCE,
     PROTOCOL,
+    BrokenEngine,
     EngineError,
     Listener,
-    lacks_package,
-    missing_package,
+    NoAnswer,
+    find_damage,
     other_protocol,
+    run_command,
 )
-from .setup_marker import read_marker
+from .setup_marker import Marker, is_ours, read_marker
 from .setup_process import run_program
+from .setup_python import ask_interpreter
 from .texts import marked
 
 SETTING = "geofootprint/python"
@@ -36,6 +41,15 @@ IN_SETTINGS = marked("Settings > Options > geofootprint")
 
 PRIVATE_FOLDER = Path(".geofootprint", "venv")
 """Virtual environment below the home folder that is taken when neither of them is set."""
+
+SET_UP, UPDATE, REPAIR = marked("Set up..."), marked("Update..."), marked("Repair...")
+"""What the button of Settings > Options > geofootprint reads, by the state of the private environment."""
+
+PRESS = {
+    SET_UP: marked("Press Set up in Settings > Options > geofootprint."),
+    UPDATE: marked("Press Update in Settings > Options > geofootprint."),
+    REPAIR: marked("Press Repair in Settings > Options > geofootprint."),
+}
 
 CHECK_SECONDS = 60
 """The first start after an installation compiles and reads everything from a cold disk."""
@@ -68,6 +82,28 @@ class Engine:
         """Return the argument list of a child that tells versions, model and protocol as JSON, and ends."""
         return [self.python, "-m", "geofootprint_cli", "--progress", "none", "info", "--json"]
 
+    def run(
+        self, *arguments: str, listener: Listener, cwd: str | None = None, patience: float = PATIENCE
+    ) -> dict[str, Any]:
+        """Run a command of geofootprint to its end and return the fields of its result.
+
+        Parameters
+        ----------
+        *arguments : str
+            The command and its arguments.
+        listener, cwd, patience
+            As of `runner.run_command`.
+
+        Raises
+        ------
+        EngineCancelled
+            If the listener asked to stop.
+        EngineError
+            If it fails; of an engine that is broken it says how to mend it.
+        """
+        with self._advising(listener):
+            return run_command(self.command(*arguments), listener, cwd=cwd, patience=patience)
+
     def check(self, listener: Listener | None = None) -> dict[str, Any]:
         """Start the engine and return what it tells of itself: versions, model, protocol.
 
@@ -81,10 +117,50 @@ class Engine:
         EngineCancelled
             If the listener asked to stop.
         EngineError
-            If it does not start, lacks geofootprint, or speaks another protocol.
+            If it does not start, lacks geofootprint, or speaks another protocol: it says how to mend that.
         """
-        outcome = run_program(self.info_command(), _Waiting(self.python, listener or Listener()))
+        listener = listener or Listener()
+        with self._advising(listener):
+            return self.ask(listener)
+
+    def ask(self, listener: Listener) -> dict[str, Any]:
+        """Do the same as `check`, while there is nothing yet that could be mended: errors say what is wrong alone."""
+        outcome = run_program(self.info_command(), _Waiting(self.python, listener))
         return read_answer(self.python, outcome.code, "\n".join(outcome.output), "\n".join(outcome.errors))
+
+    @contextmanager
+    def _advising(self, listener: Listener) -> Iterator[None]:
+        try:
+            yield
+        except NoAnswer as error:
+            if ask_interpreter(self.python, listener) is not None:
+                raise error.advised(self.remedy()) from None
+            raise BrokenEngine("{python} is no Python, or one that does not start.", python=self.python).advised(
+                self.remedy()
+            ) from error
+        except BrokenEngine as error:
+            raise error.advised(self.remedy()) from None
+
+    def remedy(self) -> EngineError:
+        """Return the sentence that says how an engine from this origin is mended: a button that is there, or a setting."""
+        if self.origin == IN_ENVIRONMENT:
+            return EngineError(
+                "Let the environment variable {variable} name a Python that has this plugin's version of geofootprint, or "
+                "take the variable away, and start QGIS again.",
+                variable=VARIABLE,
+            )
+        folder = environment_of(Path(self.python))
+        if folder is not None:
+            return press_button(read_marker(folder))
+        if self.origin == IN_SETTINGS:
+            return EngineError(
+                "Choose a Python that has this plugin's version of geofootprint in Settings > Options > geofootprint, or "
+                "leave the field Python empty there, so that the plugin's own engine is taken."
+            )
+        return EngineError(
+            "{folder} was not made by this plugin: rename it, and press Set up in Settings > Options > geofootprint.",
+            folder=self.origin,
+        )
 
 
 class _Waiting(Listener):
@@ -101,8 +177,8 @@ class _Waiting(Listener):
     def tick(self) -> None:
         self._listener.tick()
         if time.monotonic() > self._end:
-            raise EngineError(
-                "{python} gave no answer for {seconds} seconds; press Check again, or Repair.",
+            raise BrokenEngine(
+                "{python} gave no answer for {seconds} seconds; first try it once more.",
                 python=self._python,
                 seconds=CHECK_SECONDS,
             )
@@ -125,16 +201,16 @@ def read_answer(python: str, code: int, output: str, errors: str) -> dict[str, A
     EngineError
         If that is no answer, or one of another protocol.
     """
-    if lacks_package(errors):
-        raise missing_package(python)
+    damage = find_damage(python, errors.splitlines()) if code != 0 else None
+    if damage is not None:
+        raise damage
     try:
         answer = json.loads(output)
     except ValueError:
         answer = None
     if code != 0 or not isinstance(answer, dict):
-        raise EngineError(
-            "{python} does not answer as geofootprint does; press Repair in Settings > Options > geofootprint. "
-            "Its last words: {words}",
+        raise NoAnswer(
+            "{python} does not answer as geofootprint does ({words}).",
             python=python,
             words=errors.splitlines()[-1] if errors else f"exit code {code}",
         )
@@ -162,6 +238,24 @@ def _numbers(version: str) -> tuple[int, ...]:
     while parts and parts[-1] == 0:
         parts.pop()
     return tuple(parts)
+
+
+def setup_button(marker: Marker | None) -> str:
+    """Return what the button of the settings page reads for an environment with this marker."""
+    if marker is None:
+        return SET_UP
+    return UPDATE if marker.ready and is_newer(plugin_version(), marker.version) else REPAIR
+
+
+def press_button(marker: Marker | None) -> EngineError:
+    """Return the sentence that names that button."""
+    return EngineError(PRESS[setup_button(marker)])
+
+
+def environment_of(path: Path) -> Path | None:
+    """Return the environment made by this plugin that a path is, or that an interpreter is in; None if there is none."""
+    # `parents` itself has no slices before Python 3.10.
+    return next((folder for folder in (path, *list(path.parents)[:2]) if is_ours(folder)), None)
 
 
 def python_in(folder: Path) -> Path:
@@ -206,36 +300,32 @@ def find_engine(
                 variable=VARIABLE,
             )
         return engine
+    private = (home or Path.home()) / PRIVATE_FOLDER
     chosen = (setting or "").strip()
     if chosen:
         engine = _engine_at(chosen, IN_SETTINGS)
         if engine is None:
             raise NotSetUp(
-                "No Python is at {python}, where Settings > Options > geofootprint says that it is; correct it, or press "
-                "Set up there.",
+                "No Python is at {python}, where Settings > Options > geofootprint says that it is; correct it there, "
+                "or take the plugin's own engine.",
                 python=chosen,
-            )
+            ).advised(press_button(read_marker(environment_of(Path(chosen).expanduser()) or private)))
         return engine
-    return _private_engine(home or Path.home())
+    return _private_engine(private)
 
 
-def _private_engine(home: Path) -> Engine:
-    folder = home / PRIVATE_FOLDER
+def _private_engine(folder: Path) -> Engine:
     python, marker = python_in(folder), read_marker(folder)
     if marker is not None and not marker.ready:
         raise NotSetUp(
-            "The set-up of the engine in {folder} did not come to its end; press Set up in "
-            "Settings > Options > geofootprint.",
-            folder=folder,
-        )
+            "The set-up of the engine in {folder} did not come to its end.", folder=folder
+        ).advised(press_button(marker))
     if python.is_file():
         return Engine(str(python), str(folder))
     if marker is not None:
         raise NotSetUp(
-            "The engine in {folder} has lost its Python, {python}; press Repair in Settings > Options > geofootprint.",
-            folder=folder,
-            python=marker.python,
-        )
+            "The engine in {folder} has lost its Python, {python}.", folder=folder, python=marker.python
+        ).advised(press_button(marker))
     raise NotSetUp(
         "geofootprint needs an engine, and none is set up yet: press Set up in Settings > Options > geofootprint. "
         "A Python that has geofootprint can be chosen there too, or be named in the environment variable {variable}.",

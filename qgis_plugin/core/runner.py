@@ -11,13 +11,14 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 PROTOCOL = 1
 """Version of the JSON lines that this plugin understands."""
@@ -48,6 +49,17 @@ FOREIGN = (
 )
 """Beginnings of the variables that are set for QGIS's own libraries and break those of another Python."""
 
+KILLED = -9
+"""Exit code of a child that the system killed, most likely for its memory."""
+
+LACKS_MODULE = re.compile(r"\bModuleNotFoundError: No module named '(\w+)|: No module named (geofootprint)_cli$")
+FAILS_TO_IMPORT = re.compile(r"\bImportError: (.+?)(?:\. This is a defect of geofootprint.*)?$")
+LACKS_MODEL = re.compile(r"^(?:Error: )?The default model .+ is missing\b")
+"""How an engine tells that its installation is not whole."""
+
+
+Failure = TypeVar("Failure", bound="EngineError")
+
 
 class EngineError(Exception):
     """The engine could not do what was asked; the text is a sentence for the user.
@@ -64,10 +76,28 @@ class EngineError(Exception):
         super().__init__(template.format(**values) if values else template)
         self.template = template
         self.values = values
+        self.remedy: EngineError | None = None
+
+    def __str__(self) -> str:
+        problem = super().__str__()
+        return f"{problem} {self.remedy}" if self.remedy is not None else problem
+
+    def advised(self: Failure, remedy: EngineError) -> Failure:
+        """Return the error itself, with a sentence behind it that says what to do."""
+        self.remedy = remedy
+        return self
 
 
 class EngineCancelled(EngineError):
     """The engine was stopped because the user asked for it."""
+
+
+class BrokenEngine(EngineError):
+    """The engine does not work, whatever it is asked; what to do depends on where it comes from: `engine.Engine` adds it."""
+
+
+class NoAnswer(BrokenEngine):
+    """It ended without a word of the protocol, so that it may be no Python at all."""
 
 
 class Listener:
@@ -267,6 +297,7 @@ class _Answer:
     def __init__(self, listener: Listener) -> None:
         self.result: dict[str, Any] | None = None
         self.error: str | None = None
+        self._has_begun = False
         self._listener = listener
         self._tail: deque[str] = deque(maxlen=40)
 
@@ -281,6 +312,7 @@ class _Answer:
 
     def _take_event(self, event: dict[str, Any]) -> None:
         kind = event.pop("event")
+        self._has_begun = True
         if kind == "start" and event.get("protocol") != PROTOCOL:
             raise other_protocol(event.get("protocol"))
         if kind == "progress":
@@ -294,13 +326,13 @@ class _Answer:
 
     def failure(self, python: str, code: int) -> EngineError:
         """Return the error that tells why there is no result."""
+        damage = find_damage(python, [self.error] if self.error else self._tail)
+        if damage is not None:
+            return damage
         if self.error:
             return EngineError(self.error)
-        if any(lacks_package(line) for line in self._tail):
-            return missing_package(python)
-        if code == 0:
-            return EngineError("The engine {python} ended without a result.", python=python)
-        return _cause_of_death(code, self._tail[-1] if self._tail else "-")
+        end = _cause_of_death(python, code, self._tail[-1] if self._tail else "-")
+        return end if self._has_begun or code == KILLED else NoAnswer(end.template, **end.values)
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -311,23 +343,41 @@ def _parse(line: str) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-def lacks_package(output: str) -> bool:
-    """Say whether this is how a Python without geofootprint answers."""
-    return output.endswith(": No module named geofootprint_cli")
+def find_damage(python: str, lines: Iterable[str]) -> BrokenEngine | None:
+    """Return the error that an installation is not whole, if that is what the engine complains of.
+
+    Parameters
+    ----------
+    python : str
+        The engine's interpreter.
+    lines : iterable of str
+        What it wrote to stderr, or told as its error.
+    """
+    for line in lines:
+        if lacking := LACKS_MODULE.search(line):
+            return missing_package(python, lacking[1] or lacking[2])
+        if failing := FAILS_TO_IMPORT.search(line):
+            return BrokenEngine("{python} cannot load what geofootprint needs ({words}).", python=python, words=failing[1])
+        if LACKS_MODEL.search(line):
+            return missing_model(python)
+    return None
 
 
-def cannot_start(program: str, error: OSError) -> EngineError:
+def cannot_start(program: str, error: OSError) -> BrokenEngine:
     """Return the error that a program does not even start."""
-    return EngineError("{program} cannot be started: {why}.", program=program, why=error.strerror or error)
+    return BrokenEngine("{program} cannot be started: {why}.", program=program, why=error.strerror or error)
 
 
-def missing_package(python: str) -> EngineError:
-    """Return the error that a Python lacks geofootprint, which tells how it gets it."""
-    return EngineError(
-        "{python} has no geofootprint; press Repair in Settings > Options > geofootprint, or install it with "
-        '"{python}" -m pip install geofootprint.',
-        python=python,
-    )
+def missing_package(python: str, module: str) -> BrokenEngine:
+    """Return the error that a Python lacks geofootprint, or a module that geofootprint needs."""
+    if module in ("geofootprint", "geofootprint_cli"):
+        return BrokenEngine("{python} has no geofootprint.", python=python)
+    return BrokenEngine("{python} lacks {module}, which geofootprint needs.", python=python, module=module)
+
+
+def missing_model(python: str) -> BrokenEngine:
+    """Return the error that the model is missing that comes along with geofootprint."""
+    return BrokenEngine("The model that belongs to geofootprint is missing in {python}.", python=python)
 
 
 def other_protocol(number: object) -> EngineError:
@@ -339,16 +389,17 @@ def other_protocol(number: object) -> EngineError:
             engine=number,
             plugin=PROTOCOL,
         )
-    return EngineError(
-        "The engine is older than this plugin (protocol {engine} instead of {plugin}); press Update in "
-        "Settings > Options > geofootprint.",
+    return BrokenEngine(
+        "The engine is older than this plugin (protocol {engine} instead of {plugin}).",
         engine=number,
         plugin=PROTOCOL,
     )
 
 
-def _cause_of_death(code: int, last: str) -> EngineError:
-    if code == -9:
+def _cause_of_death(python: str, code: int, last: str) -> EngineError:
+    if code == 0:
+        return EngineError("The engine {python} ended without a result.", python=python)
+    if code == KILLED:
         return EngineError("The engine was killed by the system, most likely because the memory was full.")
     if code < 0 or code >= 0xC0000000:  # a signal, or Windows's way to tell of a crash
         name = f"{code:#x}"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .bundle import Bundle, open_bundle
-from .engine import PRIVATE_FOLDER, Engine, python_in
+from .engine import PRIVATE_FOLDER, Engine, environment_of, python_in
 from .index_address import without_password
-from .runner import EngineError, Listener, clean_environment
+from .runner import BrokenEngine, EngineError, Listener, clean_environment, missing_model
 from .setup_failure import DISK_IS_FULL, explain_pip
 from .setup_folder import locked, not_writable, recover, refuse_foreign, remove_tree, replacing, unpacking
-from .setup_marker import Marker, is_ours, write_marker
+from .setup_marker import Marker, write_marker
 from .setup_pip import PYPI, fetch_pip
 from .setup_process import Outcome, module_command, run_program
 from .setup_python import Interpreter, choose_interpreter, find_interpreters, interpreter_at, this_platform
@@ -108,11 +108,8 @@ def managed_folder(setting: str) -> Path:
     setting : str
         As of `engine.find_engine`: an interpreter, or the folder of an environment.
     """
-    path = Path(setting.strip()).expanduser() if setting.strip() else default_folder()
-    for folder in (path, *list(path.parents)[:2]):  # `parents` itself has no slices before Python 3.10
-        if is_ours(folder):
-            return folder
-    return default_folder()
+    named = environment_of(Path(setting.strip()).expanduser()) if setting.strip() else None
+    return named or default_folder()
 
 
 def set_up(
@@ -231,9 +228,21 @@ def _make(plan: Plan, wheels: Path | None, listener: Listener) -> dict[str, Any]
     pip = _make_environment(plan, wheels, listener)
     _install(plan, pip, wheels, listener)
     listener.progress(TRYING, 0, 1)
-    answer = Engine(str(python_in(plan.folder)), str(plan.folder)).check(listener)
+    answer = _try(plan, listener)
     write_marker(plan.folder, replace(marker, ready=True))
     listener.progress(TRYING, 1, 1)
+    return answer
+
+
+def _try(plan: Plan, listener: Listener) -> dict[str, Any]:
+    try:
+        answer = Engine(str(python_in(plan.folder)), str(plan.folder)).ask(listener)
+        if not answer.get("model"):
+            raise missing_model(str(python_in(plan.folder)))
+    except BrokenEngine as error:
+        raise error.advised(
+            EngineError("Press the button again, or choose another Python under Advanced.")
+        ) from None
     return answer
 
 
@@ -269,7 +278,7 @@ def _run_maker(plan: Plan, listener: Listener, module: str, *arguments: str) -> 
     if outcome.code != 0 or not python_in(plan.folder).is_file():
         raise EngineError(
             "{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: "
-            "sudo apt install python3-venv, then press Set up again.",
+            "sudo apt install python3-venv, then try again.",
             python=plan.interpreter.label,
             words=outcome.last_words,
         )
@@ -328,7 +337,7 @@ def _explain(plan: Plan, outcome: Outcome) -> EngineError:
     return explain_pip(
         [*outcome.output, *outcome.errors],
         folder=plan.folder,
-        index=plan.source.label,
+        index=plan.source.label if plan.source.bundle or plan.source.index else "",
         version=plan.version,
         series=plan.interpreter.series,
         needed=_needed(),

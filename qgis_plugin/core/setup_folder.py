@@ -69,7 +69,7 @@ def _lock(file: IO[bytes]) -> None:
 def not_writable(folder: Path, error: OSError) -> EngineError:
     """Return the error that an environment cannot be made at this place."""
     return EngineError(
-        "{folder} cannot be written ({why}); choose another folder, or end what uses it, and press Set up again.",
+        "{folder} cannot be written ({why}); choose another folder, or end what uses it, and try again.",
         folder=folder,
         why=error.strerror or error,
     )

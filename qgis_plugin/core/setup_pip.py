@@ -79,12 +79,12 @@ def fetch_pip(index: str, proxy: str, folder: Path, listener: Listener) -> Path:
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise EngineError(
             "pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and "
-            "press Set up again, or install from a bundle file.",
+            "try again, or install from a bundle file.",
             page=without_password(page),
             why=getattr(error, "reason", None) or error,
         ) from error
     if hashlib.sha256(content).hexdigest() != expected:
-        raise EngineError("What {page} gave as pip is damaged; press Set up again.", page=without_password(page))
+        raise EngineError("What {page} gave as pip is damaged; try again.", page=without_password(page))
     target = folder / name
     target.write_bytes(content)
     return target

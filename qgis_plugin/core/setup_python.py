@@ -220,25 +220,25 @@ def _nothing_suitable(seen: list[Interpreter], series: str | None) -> EngineErro
     if not seen:
         return EngineError(
             "geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: "
-            "sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.",
+            "sudo apt install python3 python3-venv, elsewhere from python.org) and try again.",
             oldest=oldest,
         )
     have = ", ".join(sorted({one.series for one in seen}))
     if series is not None and all(one.series != series for one in seen):
         return EngineError(
             "The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or "
-            "install Python {series} and press Set up again.",
+            "install Python {series} and try again.",
             series=series,
             have=have,
         )
     if any(one.version[:2] >= OLDEST for one in seen):
         return EngineError(
             "No Python here can make an environment; on Debian or Ubuntu run: sudo apt install python3-venv, elsewhere "
-            "install Python from python.org, then press Set up again."
+            "install Python from python.org, then try again."
         )
     return EngineError(
         "geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: "
-        "sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.",
+        "sudo apt install python3 python3-venv, elsewhere from python.org) and try again.",
         oldest=oldest,
         have=have,
     )

@@ -25,8 +25,8 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..algorithms.base import ICON
-from ..core.engine import SETTING, VARIABLE, Engine, find_engine, is_newer, plugin_version
-from ..core.runner import EngineError
+from ..core.engine import SETTING, VARIABLE, Engine, find_engine, is_newer, plugin_version, setup_button
+from ..core.runner import EngineError, missing_model
 from ..core.setup_engine import managed_folder, remove
 from ..core.setup_marker import read_marker
 from ..translation import said, tr
@@ -113,12 +113,7 @@ class OptionsPage(QgsOptionsPageWidget):
         folder = managed_folder(self.python.filePath())
         marker = read_marker(folder)
         self.remove_button.setEnabled(marker is not None)
-        if marker is None:
-            self.setup_button.setText(tr("Set up..."))
-        elif marker.ready and is_newer(plugin_version(), marker.version):
-            self.setup_button.setText(tr("Update..."))
-        else:
-            self.setup_button.setText(tr("Repair..."))
+        self.setup_button.setText(tr(setup_button(marker)))
         self.state.setText("\n".join(self._facts(folder)))
 
     def _facts(self, folder: Path) -> Iterator[str]:
@@ -146,10 +141,16 @@ class OptionsPage(QgsOptionsPageWidget):
         with _waiting():
             try:
                 engine = find_engine(self.python.filePath())
-                self.answer.say(Answer.GOOD, _describe(engine, engine.check()))
+                self._show_answer(engine, engine.check())
             except EngineError as error:
                 self.answer.say(Answer.BAD, said(error))
         self.show_state()
+
+    def _show_answer(self, engine: Engine, answer: dict[str, Any]) -> None:
+        if answer.get("model"):
+            self.answer.say(Answer.GOOD, _describe(engine, answer))
+        else:
+            self.answer.say(Answer.BAD, said(missing_model(engine.python).advised(engine.remedy())))
 
     def set_up(self) -> None:
         """Open the window that sets up, repairs or updates."""
@@ -194,11 +195,10 @@ def _leads_into(setting: str, folder: Path) -> bool:
 
 
 def _describe(engine: Engine, answer: dict[str, Any]) -> str:
-    model = (answer.get("model") or {}).get("name") or tr("none")
     lines = [
         tr("geofootprint {version} works.").format(version=answer.get("geofootprint")),
         tr("Python {number}: {python}").format(number=answer.get("python"), python=engine.python),
-        tr("Model: {model}").format(model=model),
+        tr("Model: {model}").format(model=answer["model"].get("name")),
         tr("Protocol: {protocol}").format(protocol=answer.get("protocol")),
     ]
     if is_newer(plugin_version(), str(answer.get("geofootprint", ""))):

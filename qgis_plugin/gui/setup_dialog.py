@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from qgis.core import QgsSettings
 from qgis.gui import QgsCollapsibleGroupBox, QgsFileWidget
 from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
-from qgis.PyQt.QtGui import QFontDatabase, QIcon
+from qgis.PyQt.QtGui import QFontDatabase, QIcon, QShowEvent
 from qgis.PyQt.QtWidgets import (
     QComboBox,
     QDialog,
@@ -29,11 +30,13 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..algorithms.base import ICON
-from ..core.engine import SETTING, Engine, plugin_version
-from ..core.runner import EngineCancelled, EngineError, Listener
+from ..core.engine import REPAIR, SET_UP, SETTING, UPDATE, Engine, plugin_version, setup_button
+from ..core.runner import BrokenEngine, EngineCancelled, EngineError, Listener, missing_model
 from ..core.setup_engine import Source, default_folder, set_up
+from ..core.setup_marker import read_marker
 from ..core.setup_python import find_interpreters
 from ..core.setup_search import find_installations
+from ..core.texts import marked
 from ..translation import said, tr
 from .answer import Answer
 from .setup_worker import Worker
@@ -45,6 +48,17 @@ EXPLANATION = (
     "geofootprint finds buildings with an engine in a Python of its own, so that nothing in QGIS is changed. It is "
     "installed once: about 350 MB to download and 1 GB on the disk."
 )
+
+
+BUNDLE_SETTING = "geofootprint/bundle"
+"""Key of QGIS's settings that holds the path of the bundle that was taken last."""
+
+PURPOSES = {
+    SET_UP: (marked("Set up geofootprint's engine"), marked("Set up")),
+    UPDATE: (marked("Update geofootprint's engine"), marked("Update")),
+    REPAIR: (marked("Repair geofootprint's engine"), marked("Repair")),
+}
+"""Title and button of the window, by what the button of the settings page reads."""
 
 
 class SetupDialog(QDialog):
@@ -63,12 +77,13 @@ class SetupDialog(QDialog):
 
     def __init__(self, parent: QWidget | None = None, folder: Path | None = None) -> None:
         super().__init__(parent)
-        self.setWindowTitle(tr("Set up geofootprint's engine"))
         self.setWindowIcon(QIcon(ICON))
         self._worker: Worker | None = None
         self._existing = ""
-        self.sources = _Sources()
+        marker = read_marker(folder or default_folder())
+        self.sources = _Sources(marker.source if marker is not None else "")
         self.advanced = _Advanced(folder or default_folder())
+        self.advanced.folder.fileChanged.connect(self._show_purpose)
         self.stage = QLabel()
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
@@ -82,9 +97,7 @@ class SetupDialog(QDialog):
         explanation = QLabel(tr(EXPLANATION))
         explanation.setWordWrap(True)
         self.buttons = QDialogButtonBox()
-        self.start_button: QPushButton = self.buttons.addButton(
-            tr("Set up"), QDialogButtonBox.ButtonRole.ActionRole
-        )
+        self.start_button: QPushButton = self.buttons.addButton("", QDialogButtonBox.ButtonRole.ActionRole)
         self.cancel_button: QPushButton = self.buttons.addButton(
             tr("Cancel"), QDialogButtonBox.ButtonRole.ActionRole
         )
@@ -100,6 +113,17 @@ class SetupDialog(QDialog):
         column.addStretch(1)
         column.addWidget(self.buttons)
         self.setMinimumWidth(620)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Say what the window will do; it may have been done since it was shown last."""
+        self._show_purpose()
+        super().showEvent(event)
+
+    def _show_purpose(self) -> None:
+        folder, _ = self.advanced.choice()
+        title, button = PURPOSES[setup_button(read_marker(folder))]
+        self.setWindowTitle(tr(title))
+        self.start_button.setText(tr(button))
 
     def _look_around(self) -> None:
         """Search for Pythons and engines without keeping the window waiting."""
@@ -125,11 +149,12 @@ class SetupDialog(QDialog):
         self.answer.clear()
         self.bar.setValue(0)
         self._existing = self.sources.existing()
-        if self._existing:
-            work = partial(_check, self._existing)
-        else:
-            self.sources.remember()
-            work = partial(_set_up, self.sources.source(self.advanced.proxy.text().strip()), self.advanced.choice())
+        try:
+            work = self._work()
+        except EngineError as error:
+            self.answer.say(Answer.BAD, said(error))
+            self._fit()
+            return
         self._worker = Worker(work)
         self._worker.moved.connect(self._move)
         self._worker.said.connect(self._show_line)
@@ -139,6 +164,20 @@ class SetupDialog(QDialog):
         self._show_running(True)
         self.stage.setText(f"{tr('Checking the engine')} ..." if self._existing else "")
         self._worker.launch()
+
+    def _work(self) -> Callable[[Listener], Any]:
+        """Return what is to be done.
+
+        Raises
+        ------
+        EngineError
+            If a field is empty that is needed for it.
+        """
+        if self._existing:
+            return partial(_check, self._existing)
+        source = self.sources.source(self.advanced.proxy.text().strip())
+        self.sources.remember()
+        return partial(_set_up, source, self.advanced.choice())
 
     def cancel(self) -> None:
         """Stop what is going on; an engine that was there before stays."""
@@ -178,7 +217,7 @@ class SetupDialog(QDialog):
             tr("geofootprint {version} works (Python {python}, model {model}). You can close this window.").format(
                 version=answer.get("geofootprint"),
                 python=answer.get("python"),
-                model=(answer.get("model") or {}).get("name"),
+                model=answer["model"].get("name"),
             ),
         )
         self._fit()
@@ -235,7 +274,13 @@ def _search(listener: Listener) -> Any:
 
 
 def _check(python: str, listener: Listener) -> dict[str, Any]:
-    return Engine(python, tr("the list")).check(listener)
+    try:
+        answer = Engine(python, python).ask(listener)
+        if not answer.get("model"):
+            raise missing_model(python)
+    except BrokenEngine as error:
+        raise error.advised(EngineError("Choose another one in the list, or have one installed.")) from None
+    return answer
 
 
 def _set_up(source: Source, choice: tuple[Path, str], listener: Listener) -> dict[str, Any]:
@@ -244,9 +289,15 @@ def _set_up(source: Source, choice: tuple[Path, str], listener: Listener) -> dic
 
 
 class _Sources(QGroupBox):
-    """Where the engine comes from."""
+    """Where the engine comes from.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    before : str
+        Where the engine that is there came from, as of `Source.kind`; nothing where there is none.
+    """
+
+    def __init__(self, before: str) -> None:
         super().__init__(tr("Take the engine from"))
         self.internet = QRadioButton(tr("the internet (PyPI, or the index that pip is set to)"))
         self.other_index = QRadioButton(tr("another package index"))
@@ -254,12 +305,14 @@ class _Sources(QGroupBox):
         self.index.setPlaceholderText("https://mirror.example.org/pypi/simple")
         self.from_bundle = QRadioButton(tr("a bundle file, without internet"))
         self.bundle = QgsFileWidget()
+        self.bundle.setFilePath(QgsSettings().value(BUNDLE_SETTING, "", type=str))
         self.bundle.setDialogTitle(tr("Choose the bundle"))
         self.bundle.setFilter(tr("Bundles") + " (geofootprint-bundle-*.zip *.zip)")
         self.installed = QRadioButton(tr("this computer, where it is installed already"))
         self.installations = QComboBox()
         self.installations.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        (self.other_index if self.index.text() else self.internet).setChecked(True)
+        usual = self.other_index if self.index.text() else self.internet
+        {"bundle": self.from_bundle, "index": self.other_index}.get(before, usual).setChecked(True)
         grid = QGridLayout(self)
         grid.setColumnStretch(1, 1)
         grid.addWidget(self.internet, 0, 0, 1, 2)
@@ -289,15 +342,31 @@ class _Sources(QGroupBox):
         return self.installations.currentData() or "" if self.installed.isChecked() else ""
 
     def source(self, proxy: str) -> Source:
-        """Return what is chosen."""
+        """Return what is chosen.
+
+        Raises
+        ------
+        EngineError
+            If the field that belongs to it is empty.
+        """
         if self.from_bundle.isChecked():
-            return Source(bundle=Path(self.bundle.filePath().strip()).expanduser())
-        return Source(index=self.index.text().strip() if self.other_index.isChecked() else "", proxy=proxy)
+            path = self.bundle.filePath().strip()
+            if not path:
+                raise EngineError("No bundle file is chosen; choose it, or take the engine from elsewhere.")
+            return Source(bundle=Path(path).expanduser())
+        if not self.other_index.isChecked():
+            return Source(proxy=proxy)
+        address = self.index.text().strip()
+        if not address:
+            raise EngineError("The package index has no address; write it into the field, or take the engine from elsewhere.")
+        return Source(index=address, proxy=proxy)
 
     def remember(self) -> None:
-        """Keep the address of the index for the next time, unless it holds a password."""
+        """Keep the bundle, or the address of the index unless it holds a password, for the next time."""
         address = self.index.text().strip() if self.other_index.isChecked() else ""
         QgsSettings().setValue(INDEX_SETTING, "" if "@" in address else address)
+        if self.from_bundle.isChecked():
+            QgsSettings().setValue(BUNDLE_SETTING, self.bundle.filePath().strip())
 
 
 class _Advanced(QgsCollapsibleGroupBox):

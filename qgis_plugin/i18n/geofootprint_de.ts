@@ -16,10 +16,6 @@
    <translation>Die Ausdehnung und das Interessensgebiet überschneiden sich nicht; wählen Sie eine Ausdehnung mit mindestens einem seiner Polygone, oder keine.</translation>
   </message>
   <message>
-   <source>The engine has no default model; install geofootprint again.</source>
-   <translation>Die Engine hat kein Standardmodell; installieren Sie geofootprint neu.</translation>
-  </message>
-  <message>
    <source>The layer {layer} comes from a service, not from a raster file; export it to a GeoTIFF (Layer &gt; Save As) and take that.</source>
    <translation>Der Layer {layer} kommt von einem Dienst und nicht aus einer Rasterdatei; exportieren Sie ihn als GeoTIFF (Layer &gt; Speichern als) und wählen Sie dieses.</translation>
   </message>
@@ -1008,52 +1004,104 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Einstellungen &gt; Optionen &gt; geofootprint</translation>
   </message>
   <message>
+   <source>Set up...</source>
+   <translation>Einrichten...</translation>
+  </message>
+  <message>
+   <source>Update...</source>
+   <translation>Aktualisieren...</translation>
+  </message>
+  <message>
+   <source>Repair...</source>
+   <translation>Reparieren...</translation>
+  </message>
+  <message>
+   <source>Press Set up in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
+  </message>
+  <message>
+   <source>Press Update in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Aktualisieren.</translation>
+  </message>
+  <message>
+   <source>Press Repair in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren.</translation>
+  </message>
+  <message>
    <source>geofootprint needs an engine, and none is set up yet: press Set up in Settings &gt; Options &gt; geofootprint. A Python that has geofootprint can be chosen there too, or be named in the environment variable {variable}.</source>
    <translation>geofootprint braucht eine Engine, und noch ist keine eingerichtet: Drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten. Dort lässt sich auch ein Python wählen, das geofootprint hat; ebenso kann es die Umgebungsvariable {variable} nennen.</translation>
   </message>
   <message>
-   <source>{python} does not answer as geofootprint does; press Repair in Settings &gt; Options &gt; geofootprint. Its last words: {words}</source>
-   <translation>{python} antwortet nicht wie geofootprint; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren. Die letzten Worte: {words}</translation>
+   <source>{folder} was not made by this plugin: rename it, and press Set up in Settings &gt; Options &gt; geofootprint.</source>
+   <translation>{folder} wurde nicht von diesem Plugin angelegt: Benennen Sie den Ordner um, und drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
   </message>
   <message>
-   <source>The set-up of the engine in {folder} did not come to its end; press Set up in Settings &gt; Options &gt; geofootprint.</source>
-   <translation>Das Einrichten der Engine in {folder} kam nicht zu Ende; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Einrichten.</translation>
+   <source>{python} does not answer as geofootprint does ({words}).</source>
+   <translation>{python} antwortet nicht wie geofootprint ({words}).</translation>
   </message>
   <message>
-   <source>The engine in {folder} has lost its Python, {python}; press Repair in Settings &gt; Options &gt; geofootprint.</source>
-   <translation>Der Engine in {folder} fehlt ihr Python {python}; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren.</translation>
+   <source>Let the environment variable {variable} name a Python that has this plugin's version of geofootprint, or take the variable away, and start QGIS again.</source>
+   <translation>Lassen Sie die Umgebungsvariable {variable} ein Python nennen, das geofootprint in der Version dieses Plugins hat, oder löschen Sie die Variable, und starten Sie QGIS neu.</translation>
   </message>
   <message>
-   <source>{python} gave no answer for {seconds} seconds; press Check again, or Repair.</source>
-   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; drücken Sie noch einmal auf Prüfen, oder auf Reparieren.</translation>
+   <source>Choose a Python that has this plugin's version of geofootprint in Settings &gt; Options &gt; geofootprint, or leave the field Python empty there, so that the plugin's own engine is taken.</source>
+   <translation>Wählen Sie in Einstellungen &gt; Optionen &gt; geofootprint ein Python, das geofootprint in der Version dieses Plugins hat, oder lassen Sie dort das Feld Python leer, damit die eigene Engine des Plugins genommen wird.</translation>
+  </message>
+  <message>
+   <source>{python} gave no answer for {seconds} seconds; first try it once more.</source>
+   <translation>{python} hat {seconds} Sekunden lang nicht geantwortet; versuchen Sie es zuerst noch einmal.</translation>
   </message>
   <message>
    <source>No Python is at {python}, where the environment variable {variable} says that it is; correct it and start QGIS again.</source>
    <translation>Bei {python} ist kein Python, obwohl die Umgebungsvariable {variable} es dort nennt; berichtigen Sie sie und starten Sie QGIS neu.</translation>
   </message>
   <message>
-   <source>No Python is at {python}, where Settings &gt; Options &gt; geofootprint says that it is; correct it, or press Set up there.</source>
-   <translation>Bei {python} ist kein Python, obwohl es unter Einstellungen &gt; Optionen &gt; geofootprint so steht; berichtigen Sie es, oder drücken Sie dort auf Einrichten.</translation>
+   <source>The set-up of the engine in {folder} did not come to its end.</source>
+   <translation>Das Einrichten der Engine in {folder} kam nicht zu Ende.</translation>
+  </message>
+  <message>
+   <source>The engine in {folder} has lost its Python, {python}.</source>
+   <translation>Der Engine in {folder} fehlt ihr Python {python}.</translation>
+  </message>
+  <message>
+   <source>No Python is at {python}, where Settings &gt; Options &gt; geofootprint says that it is; correct it there, or take the plugin's own engine.</source>
+   <translation>Bei {python} ist kein Python, obwohl es unter Einstellungen &gt; Optionen &gt; geofootprint so steht; berichtigen Sie es dort, oder nehmen Sie die eigene Engine des Plugins.</translation>
+  </message>
+  <message>
+   <source>{python} is no Python, or one that does not start.</source>
+   <translation>{python} ist kein Python oder eines, das nicht startet.</translation>
   </message>
   <message>
    <source>{program} cannot be started: {why}.</source>
    <translation>{program} lässt sich nicht starten: {why}.</translation>
   </message>
   <message>
-   <source>{python} has no geofootprint; press Repair in Settings &gt; Options &gt; geofootprint, or install it with "{python}" -m pip install geofootprint.</source>
-   <translation>{python} hat kein geofootprint; drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Reparieren, oder installieren Sie es mit "{python}" -m pip install geofootprint.</translation>
+   <source>{python} lacks {module}, which geofootprint needs.</source>
+   <translation>{python} fehlt {module}, das geofootprint braucht.</translation>
   </message>
   <message>
-   <source>The engine is older than this plugin (protocol {engine} instead of {plugin}); press Update in Settings &gt; Options &gt; geofootprint.</source>
-   <translation>Die Engine ist älter als dieses Plugin (Protokoll {engine} statt {plugin}); drücken Sie in Einstellungen &gt; Optionen &gt; geofootprint auf Aktualisieren.</translation>
+   <source>The model that belongs to geofootprint is missing in {python}.</source>
+   <translation>In {python} fehlt das Modell, das zu geofootprint gehört.</translation>
+  </message>
+  <message>
+   <source>The engine is older than this plugin (protocol {engine} instead of {plugin}).</source>
+   <translation>Die Engine ist älter als dieses Plugin (Protokoll {engine} statt {plugin}).</translation>
   </message>
   <message>
    <source>The engine ended with exit code {code}. Its last words: {last}</source>
    <translation>Die Engine endete mit dem Code {code}. Ihre letzten Worte: {last}</translation>
   </message>
   <message>
+   <source>{python} has no geofootprint.</source>
+   <translation>{python} hat kein geofootprint.</translation>
+  </message>
+  <message>
    <source>The engine is newer than this plugin (protocol {engine} instead of {plugin}); update the plugin in Plugins &gt; Manage and Install Plugins.</source>
    <translation>Die Engine ist neuer als dieses Plugin (Protokoll {engine} statt {plugin}); aktualisieren Sie das Plugin unter Erweiterungen &gt; Erweiterungen verwalten und installieren.</translation>
+  </message>
+  <message>
+   <source>The engine {python} ended without a result.</source>
+   <translation>Die Engine {python} endete ohne Ergebnis.</translation>
   </message>
   <message>
    <source>The engine was killed by the system, most likely because the memory was full.</source>
@@ -1064,8 +1112,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine ist abgestürzt ({name}). Ihre letzten Worte: {last}</translation>
   </message>
   <message>
-   <source>The engine {python} ended without a result.</source>
-   <translation>Die Engine {python} endete ohne Ergebnis.</translation>
+   <source>{python} cannot load what geofootprint needs ({words}).</source>
+   <translation>{python} kann nicht laden, was geofootprint braucht ({words}).</translation>
   </message>
   <message>
    <source>Looking for Python</source>
@@ -1088,8 +1136,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine wird gestartet</translation>
   </message>
   <message>
-   <source>{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: sudo apt install python3-venv, then press Set up again.</source>
-   <translation>{python} konnte keine Umgebung anlegen ({words}); wählen Sie ein anderes Python, oder führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, dann drücken Sie erneut auf Einrichten.</translation>
+   <source>{python} could not make an environment ({words}); choose another Python, or on Debian or Ubuntu run: sudo apt install python3-venv, then try again.</source>
+   <translation>{python} konnte keine Umgebung anlegen ({words}); wählen Sie ein anderes Python, oder führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, dann versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>{path} holds no pip; make the bundle anew.</source>
@@ -1104,52 +1152,64 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>einem anderen Paketverzeichnis</translation>
   </message>
   <message>
-   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then press Set up again.</source>
-   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann drücken Sie erneut auf Einrichten.</translation>
+   <source>Press the button again, or choose another Python under Advanced.</source>
+   <translation>Drücken Sie noch einmal auf die Schaltfläche, oder wählen Sie unter Erweitert ein anderes Python.</translation>
   </message>
   <message>
-   <source>pip could not install geofootprint ({words}); the lines above tell more. Press Set up again, or choose another Python.</source>
-   <translation>pip konnte geofootprint nicht installieren ({words}); die Zeilen darüber sagen mehr. Drücken Sie erneut auf Einrichten, oder wählen Sie ein anderes Python.</translation>
+   <source>The disk of {folder} is full: geofootprint needs {needed} there; free some space or choose another folder, then try again.</source>
+   <translation>Der Datenträger von {folder} ist voll: geofootprint braucht dort {needed}; schaffen Sie Platz oder wählen Sie einen anderen Ordner, dann versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>The proxy does not answer, or refuses: correct it under Proxy and press Set up again, or install from a bundle file.</source>
-   <translation>Der Proxy antwortet nicht oder lehnt ab: Berichtigen Sie ihn unter Proxy und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
-  </message>
-  <message>
-   <source>The certificate of {index} is not trusted, as it happens behind a company's firewall: ask for pip's setting 'cert', or install from a bundle file.</source>
-   <translation>Dem Zertifikat von {index} wird nicht vertraut, wie es hinter der Firewall einer Firma vorkommt: Fragen Sie dort nach der Einstellung 'cert' für pip, oder installieren Sie aus einer Paketdatei.</translation>
-  </message>
-  <message>
-   <source>{index} asks for a name and a password: write them into its address (https://name:password@...) and press Set up again.</source>
-   <translation>{index} verlangt Namen und Passwort: Schreiben Sie sie in die Adresse (https://name:passwort@...) und drücken Sie erneut auf Einrichten.</translation>
-  </message>
-  <message>
-   <source>{index} cannot be reached: check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
-   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
-  </message>
-  <message>
-   <source>{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting 'trusted-host', and press Set up again.</source>
-   <translation>{index} ist nicht verschlüsselt, daher vertraut pip ihm nicht: Geben Sie die https-Adresse an, oder nennen Sie es in der Einstellung 'trusted-host' von pip, und drücken Sie erneut auf Einrichten.</translation>
-  </message>
-  <message>
-   <source>A package arrived damaged from {index}; press Set up again.</source>
-   <translation>Ein Paket kam beschädigt von {index}; drücken Sie erneut auf Einrichten.</translation>
+   <source>{index} cannot be reached: check the network, the proxy and the address of the index and try again, or install from a bundle file.</source>
+   <translation>{index} ist nicht erreichbar: Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
    <source>{index} has no geofootprint {version} for Python {series}: correct the address of the index, choose another Python, or install from a bundle file.</source>
    <translation>{index} hat kein geofootprint {version} für Python {series}: Berichtigen Sie die Adresse des Paketverzeichnisses, wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
+   <source>PyPI, or the index that pip is set to, cannot be reached: check the network and the proxy and try again, or install from a bundle file.</source>
+   <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, ist nicht erreichbar: Prüfen Sie das Netzwerk und den Proxy und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>PyPI, or the index that pip is set to, has no geofootprint {version} for Python {series}: install from a bundle file or from another package index, or choose another Python.</source>
+   <translation>PyPI oder das Paketverzeichnis, auf das pip eingestellt ist, hat kein geofootprint {version} für Python {series}: Installieren Sie aus einer Paketdatei oder aus einem anderen Paketverzeichnis, oder wählen Sie ein anderes Python.</translation>
+  </message>
+  <message>
+   <source>pip could not install geofootprint ({words}); the lines above tell more. Try again, or choose another Python.</source>
+   <translation>pip konnte geofootprint nicht installieren ({words}); die Zeilen darüber sagen mehr. Versuchen Sie es erneut, oder wählen Sie ein anderes Python.</translation>
+  </message>
+  <message>
+   <source>The proxy does not answer, or refuses: correct it under Proxy and try again, or install from a bundle file.</source>
+   <translation>Der Proxy antwortet nicht oder lehnt ab: Berichtigen Sie ihn unter Proxy und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>The certificate of {index} is not trusted, as it happens behind a company's firewall: ask for pip's setting 'cert', or install from a bundle file.</source>
+   <translation>Dem Zertifikat von {index} wird nicht vertraut, wie es hinter der Firewall einer Firma vorkommt: Fragen Sie dort nach der Einstellung 'cert' für pip, oder installieren Sie aus einer Paketdatei.</translation>
+  </message>
+  <message>
+   <source>{index} asks for a name and a password: write them into its address (https://name:password@...) and try again.</source>
+   <translation>{index} verlangt Namen und Passwort: Schreiben Sie sie in die Adresse (https://name:passwort@...) und versuchen Sie es erneut.</translation>
+  </message>
+  <message>
+   <source>{index} is not encrypted, so that pip does not trust it: give its https address, or name it in pip's setting 'trusted-host', and try again.</source>
+   <translation>{index} ist nicht verschlüsselt, daher vertraut pip ihm nicht: Geben Sie die https-Adresse an, oder nennen Sie es in der Einstellung 'trusted-host' von pip, und versuchen Sie es erneut.</translation>
+  </message>
+  <message>
+   <source>A package arrived damaged from {index}; try again.</source>
+   <translation>Ein Paket kam beschädigt von {index}; versuchen Sie es erneut.</translation>
+  </message>
+  <message>
    <source>Not all that geofootprint needs is there for Python {series} on this computer ({words}); choose another Python, or install from a bundle file.</source>
    <translation>Nicht alles, was geofootprint braucht, gibt es für Python {series} auf diesem Computer ({words}); wählen Sie ein anderes Python, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
-   <source>{folder} cannot be written: choose another folder, or end what uses it, and press Set up again.</source>
-   <translation>{folder} lässt sich nicht beschreiben: Wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und drücken Sie erneut auf Einrichten.</translation>
+   <source>{folder} cannot be written: choose another folder, or end what uses it, and try again.</source>
+   <translation>{folder} lässt sich nicht beschreiben: Wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>{folder} cannot be written ({why}); choose another folder, or end what uses it, and press Set up again.</source>
-   <translation>{folder} lässt sich nicht beschreiben ({why}); wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und drücken Sie erneut auf Einrichten.</translation>
+   <source>{folder} cannot be written ({why}); choose another folder, or end what uses it, and try again.</source>
+   <translation>{folder} lässt sich nicht beschreiben ({why}); wählen Sie einen anderen Ordner, oder beenden Sie, was ihn benutzt, und versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>{folder} was not made by this plugin and is left alone; choose another folder, or choose it as Python in Settings &gt; Options &gt; geofootprint.</source>
@@ -1168,28 +1228,28 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Ein anderes Fenster von QGIS richtet {folder} gerade ein; warten Sie, bis es fertig ist.</translation>
   </message>
   <message>
-   <source>What {page} gave as pip is damaged; press Set up again.</source>
-   <translation>Was {page} als pip geliefert hat, ist beschädigt; drücken Sie erneut auf Einrichten.</translation>
+   <source>What {page} gave as pip is damaged; try again.</source>
+   <translation>Was {page} als pip geliefert hat, ist beschädigt; versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and press Set up again, or install from a bundle file.</source>
-   <translation>pip lässt sich nicht von {page} holen ({why}): Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und drücken Sie erneut auf Einrichten, oder installieren Sie aus einer Paketdatei.</translation>
+   <source>pip cannot be fetched from {page} ({why}): check the network, the proxy and the address of the index and try again, or install from a bundle file.</source>
+   <translation>pip lässt sich nicht von {page} holen ({why}): Prüfen Sie das Netzwerk, den Proxy und die Adresse des Paketverzeichnisses und versuchen Sie es erneut, oder installieren Sie aus einer Paketdatei.</translation>
   </message>
   <message>
-   <source>geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.</source>
-   <translation>geofootprint braucht Python {oldest} oder neuer, und dieser Computer hat {have}; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
+   <source>geofootprint needs Python {oldest} or newer, and this computer has {have}; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and try again.</source>
+   <translation>geofootprint braucht Python {oldest} oder neuer, und dieser Computer hat {have}; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and press Set up again.</source>
-   <translation>geofootprint braucht Python {oldest} oder neuer, und keines wurde gefunden; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und drücken Sie erneut auf Einrichten.</translation>
+   <source>geofootprint needs Python {oldest} or newer, and none was found; install one (on Debian or Ubuntu: sudo apt install python3 python3-venv, elsewhere from python.org) and try again.</source>
+   <translation>geofootprint braucht Python {oldest} oder neuer, und keines wurde gefunden; installieren Sie eines (unter Debian oder Ubuntu: sudo apt install python3 python3-venv, sonst von python.org) und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or install Python {series} and press Set up again.</source>
-   <translation>Das Paket ist für Python {series}, und dieser Computer hat {have}; nehmen Sie das Paket für eines davon, oder installieren Sie Python {series} und drücken Sie erneut auf Einrichten.</translation>
+   <source>The bundle is for Python {series}, and this computer has {have}; take the bundle for one of these, or install Python {series} and try again.</source>
+   <translation>Das Paket ist für Python {series}, und dieser Computer hat {have}; nehmen Sie das Paket für eines davon, oder installieren Sie Python {series} und versuchen Sie es erneut.</translation>
   </message>
   <message>
-   <source>No Python here can make an environment; on Debian or Ubuntu run: sudo apt install python3-venv, elsewhere install Python from python.org, then press Set up again.</source>
-   <translation>Kein Python hier kann eine Umgebung anlegen; führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, oder installieren Sie sonst Python von python.org, dann drücken Sie erneut auf Einrichten.</translation>
+   <source>No Python here can make an environment; on Debian or Ubuntu run: sudo apt install python3-venv, elsewhere install Python from python.org, then try again.</source>
+   <translation>Kein Python hier kann eine Umgebung anlegen; führen Sie unter Debian oder Ubuntu aus: sudo apt install python3-venv, oder installieren Sie sonst Python von python.org, dann versuchen Sie es erneut.</translation>
   </message>
   <message>
    <source>{path} is not a Python that starts; choose another one under Python.</source>
@@ -1218,10 +1278,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>See the log for the reason.</source>
    <translation>Der Grund steht im Protokoll.</translation>
-  </message>
-  <message>
-   <source>none</source>
-   <translation>keines</translation>
   </message>
   <message>
    <source>Check</source>
@@ -1256,10 +1312,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Ist geofootprint schon installiert, wählen Sie hier sein Python oder den Ordner seiner Umgebung; es geht der eingerichteten Engine vor.</translation>
   </message>
   <message>
-   <source>Set up...</source>
-   <translation>Einrichten...</translation>
-  </message>
-  <message>
    <source>Remove the engine in {folder}? It can be set up again at any time.</source>
    <translation>Die Engine in {folder} entfernen? Sie lässt sich jederzeit wieder einrichten.</translation>
   </message>
@@ -1278,14 +1330,6 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>Protocol: {protocol}</source>
    <translation>Protokoll: {protocol}</translation>
-  </message>
-  <message>
-   <source>Update...</source>
-   <translation>Aktualisieren...</translation>
-  </message>
-  <message>
-   <source>Repair...</source>
-   <translation>Reparieren...</translation>
   </message>
   <message>
    <source>Python: {python}</source>
@@ -1320,12 +1364,28 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine von geofootprint einrichten</translation>
   </message>
   <message>
-   <source>geofootprint finds buildings with an engine in a Python of its own, so that nothing in QGIS is changed. It is installed once: about 350 MB to download and 1 GB on the disk.</source>
-   <translation>geofootprint erkennt Gebäude mit einer Engine in einem eigenen Python, sodass in QGIS nichts verändert wird. Sie wird einmal installiert: etwa 350 MB zum Herunterladen und 1 GB auf dem Datenträger.</translation>
-  </message>
-  <message>
    <source>Set up</source>
    <translation>Einrichten</translation>
+  </message>
+  <message>
+   <source>Update geofootprint's engine</source>
+   <translation>Die Engine von geofootprint aktualisieren</translation>
+  </message>
+  <message>
+   <source>Update</source>
+   <translation>Aktualisieren</translation>
+  </message>
+  <message>
+   <source>Repair geofootprint's engine</source>
+   <translation>Die Engine von geofootprint reparieren</translation>
+  </message>
+  <message>
+   <source>Repair</source>
+   <translation>Reparieren</translation>
+  </message>
+  <message>
+   <source>geofootprint finds buildings with an engine in a Python of its own, so that nothing in QGIS is changed. It is installed once: about 350 MB to download and 1 GB on the disk.</source>
+   <translation>geofootprint erkennt Gebäude mit einer Engine in einem eigenen Python, sodass in QGIS nichts verändert wird. Sie wird einmal installiert: etwa 350 MB zum Herunterladen und 1 GB auf dem Datenträger.</translation>
   </message>
   <message>
    <source>Cancel</source>
@@ -1364,6 +1424,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>von diesem Computer, wo sie schon installiert ist</translation>
   </message>
   <message>
+   <source>The package index has no address; write it into the field, or take the engine from elsewhere.</source>
+   <translation>Das Paketverzeichnis hat keine Adresse; schreiben Sie sie in das Feld, oder nehmen Sie die Engine von anderswo.</translation>
+  </message>
+  <message>
    <source>Advanced</source>
    <translation>Erweitert</translation>
   </message>
@@ -1396,12 +1460,16 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Abgebrochen; alles ist, wie es vorher war.</translation>
   </message>
   <message>
-   <source>the list</source>
-   <translation>die Liste</translation>
+   <source>Choose another one in the list, or have one installed.</source>
+   <translation>Wählen Sie eine andere aus der Liste, oder lassen Sie eine installieren.</translation>
   </message>
   <message>
    <source>Bundles</source>
    <translation>Paketdateien</translation>
+  </message>
+  <message>
+   <source>No bundle file is chosen; choose it, or take the engine from elsewhere.</source>
+   <translation>Keine Paketdatei ist gewählt; wählen Sie sie, oder nehmen Sie die Engine von anderswo.</translation>
   </message>
   <message>
    <source>geofootprint {version} works (Python {python}, model {model}). You can close this window.</source>

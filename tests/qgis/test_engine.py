@@ -9,8 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from geofootprint_qgis.core.engine import Engine, find_engine, is_newer, plugin_version, python_in
-from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
+from geofootprint_qgis.core.engine import (
+    IN_ENVIRONMENT,
+    IN_SETTINGS,
+    Engine,
+    NotSetUp,
+    find_engine,
+    is_newer,
+    plugin_version,
+    python_in,
+    setup_button,
+)
+from geofootprint_qgis.core.runner import BrokenEngine, EngineCancelled, EngineError, Listener
 from geofootprint_qgis.core.setup_marker import Marker, write_marker
 
 from geofootprint import __version__
@@ -35,11 +45,11 @@ def answering(tmp_path):
     if os.name == "nt":
         pytest.skip("a script cannot stand for python.exe")
 
-    def make(body):
-        path = tmp_path / "python"
-        path.write_text(f"#!{sys.executable}\n{body}\n", encoding="utf-8")
+    def make(body, origin="the test", path=tmp_path / "python"):
+        asked = f"import os, sys\nif '-c' in sys.argv: os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])"
+        path.write_text(f"#!{sys.executable}\n{asked}\n{body}\n", encoding="utf-8")
         path.chmod(0o755)
-        return Engine(str(path), "the test")
+        return Engine(str(path), origin)
 
     return make
 
@@ -77,7 +87,7 @@ def mark(folder, *, ready):
 def test_an_interrupted_set_up_is_no_engine(python, tmp_path):
     python(".geofootprint/venv")
     mark(tmp_path / ".geofootprint" / "venv", ready=False)
-    with pytest.raises(EngineError, match=r"did not come to its end; press Set up"):
+    with pytest.raises(EngineError, match=r"did not come to its end\. Press Repair in Settings"):
         find_engine(None, {}, tmp_path)
     mark(tmp_path / ".geofootprint" / "venv", ready=True)
     assert find_engine(None, {}, tmp_path).origin == str(tmp_path / ".geofootprint" / "venv")
@@ -87,7 +97,7 @@ def test_an_engine_whose_python_was_taken_away(python, tmp_path):
     path = python(".geofootprint/venv")
     mark(tmp_path / ".geofootprint" / "venv", ready=True)
     path.unlink()
-    with pytest.raises(EngineError, match=r"has lost its Python, /usr/bin/python3; press Repair"):
+    with pytest.raises(EngineError, match=r"has lost its Python, /usr/bin/python3\. Press Repair in Settings"):
         find_engine(None, {}, tmp_path)
 
 
@@ -120,16 +130,95 @@ def test_the_real_engine_answers():
     ("body", "sentence"),
     [
         ("print('Python 2')", "does not answer as geofootprint does"),
-        ("import sys; sys.exit('ImportError: libGL.so.1')", "does not answer .*libGL"),
-        ("exit('/x/python: No module named geofootprint_cli')", "-m pip install geofootprint"),
+        ("sys.exit('out of paper')", r"does not answer as geofootprint does \(out of paper\)\. "),
+        ("exit('/x/python: No module named geofootprint_cli')", r"python has no geofootprint\. "),
+        ("exit(\"ModuleNotFoundError: No module named 'geofootprint'\")", r"python has no geofootprint\. "),
+        (
+            "exit(\"Error: ModuleNotFoundError: No module named 'rasterio._io'. This is a defect of geofootprint; run again\")",
+            r"python lacks rasterio, which geofootprint needs\. ",
+        ),
+        (
+            "exit('Error: ImportError: libGL.so.1: no such file. This is a defect of geofootprint; run again with -v')",
+            r"cannot load what geofootprint needs \(libGL.so.1: no such file\)\. ",
+        ),
         ("print('{\"protocol\": 7}')", "newer than this plugin .protocol 7 instead of 1.; update the plugin"),
-        ("print('{\"protocol\": 0}')", "older than this plugin .protocol 0 instead of 1.; press Update"),
+        ("print('{\"protocol\": 0}')", r"older than this plugin .protocol 0 instead of 1.\. "),
         ("print('[]')", "does not answer"),
     ],
 )
 def test_others_are_refused_in_a_sentence(answering, body, sentence):
     with pytest.raises(EngineError, match=sentence):
         answering(body).check()
+
+
+BROKEN = "exit('/x/python: No module named geofootprint_cli')"
+
+
+@pytest.mark.parametrize(
+    ("origin", "sentence"),
+    [
+        (IN_ENVIRONMENT, r"Let the environment variable GEOFOOTPRINT_PYTHON name a Python .* and start QGIS again\.$"),
+        (IN_SETTINGS, r"Choose a Python .* in Settings > Options > geofootprint, or leave the field Python empty"),
+        ("/home/me/.geofootprint/venv", r"/home/me/.geofootprint/venv was not made by this plugin: rename it, and press Set up"),
+    ],
+)
+def test_an_engine_of_the_user_s_own_is_not_mended_by_a_button(answering, origin, sentence):
+    with pytest.raises(EngineError, match=sentence) as caught:
+        answering(BROKEN, origin).check()
+    assert "Repair" not in str(caught.value)
+    with pytest.raises(EngineError, match=sentence):
+        answering(BROKEN, origin).run("info", listener=Listener())
+
+
+@pytest.mark.parametrize("origin", [IN_SETTINGS, "the private folder"])
+@pytest.mark.parametrize(
+    ("version", "ready", "button"),
+    [("0.0.1", True, "Update"), (__version__, True, "Repair"), ("0.0.1", False, "Repair"), ("9", True, "Repair")],
+)
+def test_an_engine_of_the_plugin_s_is_mended_by_the_button_that_is_there(
+    python, answering, tmp_path, origin, version, ready, button
+):
+    path = python("venv")
+    marker = Marker(ready=ready, version=version, python="", python_version="3", source="PyPI")
+    write_marker(tmp_path / "venv", marker)
+    with pytest.raises(EngineError, match=rf"has no geofootprint\. Press {button} in Settings > Options > geofootprint\.$"):
+        answering(BROKEN, origin, path).check()
+    assert setup_button(marker) == f"{button}..."
+
+
+def test_a_wrong_path_in_the_settings_names_the_button_that_is_there(python, tmp_path):
+    wrong = str(tmp_path / "gone" / "python")
+    with pytest.raises(NotSetUp, match=r"No Python is at .*gone.*\. Press Set up in Settings"):
+        find_engine(wrong, {}, tmp_path)
+    python(".geofootprint/venv")
+    mark(tmp_path / ".geofootprint" / "venv", ready=False)
+    with pytest.raises(NotSetUp, match=r"No Python is at .*gone.*\. Press Repair in Settings"):
+        find_engine(wrong, {}, tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a program that is no Python")
+@pytest.mark.parametrize("program", ["/bin/cat", "/bin/true"])
+def test_a_program_that_is_no_python(program):
+    engine = Engine(program, IN_ENVIRONMENT)
+    sentence = f"^{program} is no Python, or one that does not start. Let the environment variable"
+    with pytest.raises(EngineError, match=sentence):
+        engine.check()
+    with pytest.raises(EngineError, match=sentence):
+        engine.run("info", listener=Listener())
+
+
+def test_an_engine_without_its_model_is_broken(answering):
+    missing = "The default model /x/default.onnx is missing; install geofootprint again."
+    engine = answering(f"print('{{\"event\": \"error\", \"text\": \"{missing}\"}}'); sys.exit(2)", IN_SETTINGS)
+    with pytest.raises(BrokenEngine, match=r"^The model that belongs to geofootprint is missing in .*python\. Choose a Python"):
+        engine.run("segment", listener=Listener())
+
+
+def test_a_failure_of_a_run_is_no_broken_engine(answering):
+    begun = "print('{\"event\": \"start\", \"protocol\": 1}', flush=True)"
+    engine = answering(f"{begun}; sys.exit('out of paper')", IN_SETTINGS)
+    with pytest.raises(EngineError, match=r"ended with exit code 1\. Its last words: out of paper$"):
+        engine.run("segment", listener=Listener())
 
 
 def test_a_file_that_cannot_be_started(tmp_path):

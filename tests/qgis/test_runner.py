@@ -131,7 +131,11 @@ def test_the_engine_s_own_sentence_is_the_error(fake):
         ("sys.exit('out of paper')", r"ended with exit code 1. Its last words: out of paper"),
         ("sys.exit(0)", r"ended without a result"),
         ("emit('result'); sys.exit(1)", r"ended with exit code 1\. Its last words: -$"),
-        ("sys.exit('python: No module named geofootprint_cli')", r"-m pip install geofootprint"),
+        ("sys.exit('python: No module named geofootprint_cli')", r"has no geofootprint\.$"),
+        (
+            "emit('error', text=\"ModuleNotFoundError: No module named 'rasterio'. This is a defect of geofootprint\")",
+            r"lacks rasterio, which geofootprint needs\.$",
+        ),
         ("emit('start', protocol=2); time.sleep(60)", r"newer than this plugin \(protocol 2 instead of 1\)"),
     ],
 )

@@ -264,7 +264,7 @@ def test_when_qgis_is_killed_pip_ends_too_and_the_next_try_begins_clean(index, f
         _, alive = psutil.wait_procs(pip, timeout=5)
         assert pip
         assert not alive
-    with pytest.raises(EngineError, match=r"did not come to its end; press Set up"):
+    with pytest.raises(EngineError, match=r"did not come to its end\. Press Repair"):
         find_engine("", {}, folder.parents[1])
     # The engine of before waits aside, and is what a try that fails at once puts back.
     assert (aside(folder) / "old").exists()

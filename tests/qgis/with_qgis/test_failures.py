@@ -77,7 +77,7 @@ def test_an_engine_of_another_protocol(run, ortho, fake_engine):
 
 def test_a_python_without_geofootprint(run, ortho, monkeypatch):
     monkeypatch.setenv("GEOFOOTPRINT_PYTHON", "/usr/bin/python3")
-    refused(run, "/usr/bin/python3 has no geofootprint; press Repair in Settings > Options > geofootprint", INPUT=ortho)
+    refused(run, "/usr/bin/python3 has no geofootprint. Let the environment variable GEOFOOTPRINT_PYTHON", INPUT=ortho)
 
 
 def test_without_an_engine_the_way_to_the_set_up_is_told(provider, run, ortho, monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ from qgis.PyQt.QtWidgets import QMessageBox, QPushButton, QWidget
 sys.path.append(str(Path(__file__).parents[1]))
 from fake_wheels import make_bundle, make_engine_wheels, make_index, stalling
 
-KEYS = ("geofootprint/python", "geofootprint/index")
+KEYS = ("geofootprint/python", "geofootprint/index", "geofootprint/bundle")
 
 
 def pip_wheel():
@@ -125,6 +125,7 @@ def test_set_up_check_and_remove(page, dialog, bundle, home, qtbot, monkeypatch)
     dialog.close()
 
     venv = home / ".geofootprint" / "venv"
+    assert QgsSettings().value("geofootprint/bundle") == str(bundle)
     assert current_engine().origin == str(venv)
     assert str(venv) in page.state.text()
     assert "geofootprint 0.1.0 from bundle" in page.state.text()
@@ -141,6 +142,49 @@ def test_set_up_check_and_remove(page, dialog, bundle, home, qtbot, monkeypatch)
     assert not venv.exists()
     assert "is removed" in page.answer.text()
     assert page.setup_button.text() == "Set up..."
+
+
+def test_an_engine_without_a_model_does_not_pass_the_check(page, tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "python": "3.11.2", "model": null}\'\n')
+    python.chmod(0o755)
+    page.python.setFilePath(str(python))
+    page.button.click()
+    assert page.answer.text().startswith(f"The model that belongs to geofootprint is missing in {python}. Choose a Python")
+
+
+@pytest.mark.parametrize(
+    ("version", "ready", "button"), [("0.0.1", True, "Update"), ("9", True, "Repair"), ("0.0.1", False, "Repair")]
+)
+def test_the_window_reads_as_the_button_that_opened_it(page, home, version, ready, button):
+    from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+    page.set_up()
+    assert (page.dialog.windowTitle(), page.dialog.start_button.text()) == ("Set up geofootprint's engine", "Set up")
+    page.dialog.close()
+    venv = home / ".geofootprint" / "venv"
+    venv.mkdir(parents=True)
+    write_marker(venv, Marker(ready, version, python="", python_version="3", source="PyPI"))
+    page.show_state()
+    page.set_up()
+    assert page.setup_button.text() == f"{button}..."
+    assert page.dialog.windowTitle() == f"{button} geofootprint's engine"
+    assert page.dialog.start_button.text() == button
+    page.dialog.advanced.folder.setFilePath(str(home / "other"))
+    assert page.dialog.start_button.text() == "Set up"
+
+
+@pytest.mark.parametrize(("source", "name"), [("bundle", "from_bundle"), ("index", "other_index"), ("PyPI", "internet")])
+def test_a_repair_takes_the_engine_from_where_it_came(page, home, source, name):
+    from geofootprint_qgis.core.setup_marker import Marker, write_marker
+
+    venv = home / ".geofootprint" / "venv"
+    venv.mkdir(parents=True)
+    write_marker(venv, Marker(True, "0.1.0", python="", python_version="3", source=source))
+    QgsSettings().setValue("geofootprint/bundle", "/media/stick/bundle.zip")
+    page.set_up()
+    assert getattr(page.dialog.sources, name).isChecked()
+    assert page.dialog.sources.bundle.filePath() == "/media/stick/bundle.zip"
 
 
 def test_another_folder_becomes_the_setting(page, dialog, bundle, home, tmp_path, qtbot, monkeypatch):
@@ -273,7 +317,7 @@ def test_an_engine_that_is_there_is_offered_and_taken(provider, home, qtbot):
     (venv / "bin").mkdir(parents=True)
     (venv / "lib" / "python3.11" / "site-packages" / "geofootprint-0.1.0.dist-info").mkdir(parents=True)
     python = venv / "bin" / "python"
-    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "python": "3.11.2"}\'\n')
+    python.write_text('#!/bin/sh\necho \'{"geofootprint": "0.1.0", "protocol": 1, "model": {"name": "fake-model"}}\'\n')
     python.chmod(0o755)
     dialog = SetupDialog()
     qtbot.addWidget(dialog)
@@ -284,6 +328,18 @@ def test_an_engine_that_is_there_is_offered_and_taken(provider, home, qtbot):
     wait_until_done(qtbot, dialog)
     assert "geofootprint 0.1.0 works" in dialog.answer.text()
     assert QgsSettings().value("geofootprint/python") == str(python)
+
+
+@pytest.mark.parametrize(
+    ("take", "sentence"),
+    [(take_bundle, "No bundle file is chosen; choose it"), (take_index, "The package index has no address; write it")],
+)
+def test_an_empty_field_is_refused_at_once(dialog, take, sentence):
+    take(dialog, " ")
+    dialog.start_button.click()
+    assert not dialog.is_running
+    assert dialog.answer.text().startswith(sentence)
+    assert dialog.start_button.isEnabled()
 
 
 def test_the_index_is_remembered_but_no_password(dialog):
