@@ -123,9 +123,9 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
         raise EngineError("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
     if layer.providerType() != "gdal":
         return Raster(name, layer.crs(), layer.extent(), "", provider=provider.clone())
-    path = _path_of(layer)
-    if os.path.isabs(path) and not path.startswith("/vsi") and not os.path.exists(path):
-        raise EngineError("The file of the layer {layer} is no longer there: {path}", layer=name, path=path)
+    file, path = _file_and_path(layer)
+    if os.path.isabs(file) and not file.startswith("/vsi") and not os.path.exists(file):
+        raise EngineError("The file of the layer {layer} is no longer there: {path}", layer=name, path=file)
     alphas = tuple(
         band
         for band in range(1, provider.bandCount() + 1)
@@ -134,11 +134,17 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
     return Raster(name, layer.crs(), layer.extent(), path, provider.crs() == layer.crs(), alphas)
 
 
-def _path_of(layer: QgsRasterLayer) -> str:
-    parts = QgsProviderRegistry.instance().decodeUri("gdal", layer.source())
-    # A file of several rasters is opened by GDAL's own name for one of them.
-    path = layer.source() if parts.get("layerName") else parts.get("path") or layer.source()
-    return os.path.abspath(path) if os.path.exists(path) else path
+def _file_and_path(layer: QgsRasterLayer) -> tuple[str, str]:
+    """Return the file that a layer lies in, and what GDAL opens: the two differ where the file is an archive."""
+    # The provider's own, since it opens an archive that the layer names without saying that it is one.
+    source = layer.dataProvider().dataSourceUri()
+    parts = QgsProviderRegistry.instance().decodeUri("gdal", source)
+    file = parts.get("path") or source
+    if parts.get("layerName"):  # A file of several rasters is opened by GDAL's own name for one of them.
+        return file, source
+    if os.path.exists(file):
+        file = os.path.abspath(file)
+    return file, f"{parts.get('vsiPrefix') or ''}{file}{parts.get('vsiSuffix') or ''}"
 
 
 def draw_service(
