@@ -19,9 +19,9 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProviderRegistry,
     QgsRaster,
-    QgsRasterBandStats,
     QgsRasterBlockFeedback,
     QgsRasterFileWriter,
+    QgsRasterIterator,
     QgsRasterLayer,
     QgsRasterPipe,
     QgsRectangle,
@@ -168,7 +168,7 @@ def draw_service(
     folder : str
         Where the file goes.
     transforms, feedback
-        Of the algorithm's context; the size is told before anything is fetched.
+        Of the algorithm's context; the size is told before anything is fetched, and afterwards what is missing.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def draw_service(
     _write(raster, path, (width, height), ground, transforms, feedback)
     if feedback.isCanceled():
         raise EngineCancelled("Cancelled; nothing was written.")
-    _require_image(path, raster.name)
+    _look_for_holes(path, raster, area, feedback)
     return path
 
 
@@ -262,11 +262,36 @@ def _write(
         feedback.pushWarning(error)
 
 
-def _require_image(path: str, name: str) -> None:
-    """Refuse a picture that is all transparent: that is how a service that does not answer looks."""
-    drawn = QgsRasterLayer(path, name)
+def _look_for_holes(path: str, raster: Raster, area: QgsRectangle, feedback: QgsProcessingFeedback) -> None:
+    """Refuse a picture without an image in the area, and warn of holes: a service leaves out what it does not answer."""
+    drawn = QgsRasterLayer(path, raster.name)
     if drawn.bandCount() < 4:
         return
-    alpha = drawn.dataProvider().bandStatistics(4, QgsRasterBandStats.Stats.Max)
-    if alpha.maximumValue == 0:
-        raise EngineError("The service {layer} gave no image for the extent; check its address and the extent.", layer=name)
+    # Pixels on the edge of what the service has are no holes.
+    inside = area.intersect(raster.extent.buffered(-2 * max(drawn.rasterUnitsPerPixelX(), drawn.rasterUnitsPerPixelY())))
+    missing = _transparent_share(drawn, area if inside.isEmpty() else inside)
+    if missing == 1:
+        raise EngineError(
+            "The service {layer} gave no image for the extent; check its address and the extent.", layer=raster.name
+        )
+    if missing > 0:
+        feedback.pushWarning(
+            tr(
+                "The service {layer} gave no image for about {percent} % of the extent, and no buildings are found there. "
+                "If there should be one, run again: the service did not answer all requests."
+            ).format(layer=raster.name, percent=max(1, round(100 * missing)))
+        )
+
+
+def _transparent_share(drawn: QgsRasterLayer, area: QgsRectangle) -> float:
+    """Return how much of an area, from 0 to 1, is wholly transparent; band 4 says so."""
+    width = max(1, round(area.width() / drawn.rasterUnitsPerPixelX()))
+    height = max(1, round(area.height() / drawn.rasterUnitsPerPixelY()))
+    parts = QgsRasterIterator(drawn.dataProvider())
+    parts.startRasterRead(4, width, height, area)
+    holes = 0
+    while True:
+        more, _, _, block, _, _ = parts.readNextRasterPart(4)
+        if not more:
+            return holes / (width * height)
+        holes += bytes(block.data()).count(0)
