@@ -158,8 +158,8 @@ def _choose_layer(name: str) -> str | None:
         if kind is not None and any(word in kind for word in ("Polygon", "Unknown", "Collection", "Surface")):
             return str(layer)
     if all(kind is None for _, kind in layers):
-        raise VectorError(f"{name} has no geometries; give a layer with building outlines.")
-    raise VectorError(f"{name} has no polygons; give a layer with building outlines.")
+        raise VectorError(f"{name} has no geometries; give a layer with polygons.")
+    raise VectorError(f"{name} has no polygons; give a layer with polygons.")
 
 
 def _bounds_in(bounds: Bounds, crs: Any, wanted: Any) -> Bounds | None:

@@ -324,7 +324,10 @@ class ImageReader:
                 return np.zeros((self.count, *valid.shape), self.dtype), valid
             pixels = self._dataset.read(self._bands, window=window)
         except RasterioError as error:
-            raise RasterError(f"{self.name} is damaged: the pixels at {window} cannot be read ({error}).") from error
+            raise RasterError(
+                f"{self.name} is damaged: the {window.width} x {window.height} pixels from column {window.col_off} and row "
+                f"{window.row_off} cannot be read ({error.__cause__ or error}); give a whole copy of it."
+            ) from error
         if pixels.dtype.kind == "f":
             valid &= np.isfinite(pixels).all(axis=0)
         if not valid.all():

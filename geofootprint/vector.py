@@ -161,7 +161,7 @@ def _find_polygons(
         raise VectorError(f"{layer.name} has no features; give a layer with polygons.")
     found = _Polygons(*_clean_parts(layer.shapes), layer.crs)
     if not len(found.polygons) and len(layer.shapes):
-        raise VectorError(f"{layer.name} has no polygons; give a layer with building outlines.")
+        raise VectorError(f"{layer.name} has no polygons; give a layer with polygons.")
     _tell_losses(layer, found.row, progress)
     wanted = layer.crs if crs is None else pyproj.CRS.from_user_input(crs)
     if layer.crs != wanted:

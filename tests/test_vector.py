@@ -81,7 +81,7 @@ def test_an_empty_layer_is_refused_unless_allowed(tmp_path: Path, suffix: str) -
 @with_and_without_a_frame
 @pytest.mark.parametrize("geometry", [LINE, shapely.Point(EAST, NORTH)])
 def test_lines_and_points_are_no_footprints(tmp_path: Path, geometry: Any, read: Read) -> None:
-    with pytest.raises(VectorError, match="no polygons; give a layer with building outlines"):
+    with pytest.raises(VectorError, match="no polygons; give a layer with polygons"):
         read(write(tmp_path / "a.gpkg", [geometry]))
 
 

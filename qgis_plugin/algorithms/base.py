@@ -70,7 +70,7 @@ class Job:
     plain : frozenset of str
         Names of the parameters whose vector layer is a file that the engine may read itself.
     names : dict of str to str
-        Layers by the temporary files that were made of them, which no user knows.
+        Layers by what the engine reads of them where no user knows it: temporary files, and files with another CRS or bands.
     """
 
     algorithm: EngineAlgorithm
@@ -103,14 +103,22 @@ class Job:
         """
         command = [self.algorithm.COMMAND, *arguments]
         self.feedback.pushCommandInfo(subprocess.list2cmdline(["geofootprint", *command]))
-        messages = Messages(self.feedback, self.algorithm.STAGES)
+        messages = Messages(self.feedback, self.algorithm.STAGES, self.call_by_name)
         return self.engine().run(*command, listener=messages, cwd=self.folder, patience=self.algorithm.PATIENCE)
 
     def call_by_name(self, text: str) -> str:
         """Return a text in which layers have their names instead of temporary files."""
-        for path, name in self.names.items():
-            text = text.replace(path, name)
+        # The longest first: one may be part of another, as a file is of the same file with other bands.
+        for path in sorted(self.names, key=len, reverse=True):
+            text = text.replace(path, self.names[path])
         return text
+
+    def raster_path(self, raster: Raster, drawn: str = "", bands: list[int] | None = None) -> str:
+        """Return what the engine shall open, as `Raster.gdal_path` does, and keep whose it is where no user knows it."""
+        path = raster.gdal_path(drawn, bands)
+        if path.startswith("vrt://"):
+            self.names[path] = raster.name
+        return path
 
     def engine(self) -> Engine:
         """Return the engine, and tell which it is."""
@@ -338,7 +346,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         if job.has("BANDS") and self.parameterDefinition("BANDS") is not None:
             bands = self.parameterAsInts(job.parameters, "BANDS", job.context)
         (raster,) = job.rasters[name]
-        return raster.gdal_path(drawn, bands)
+        return job.raster_path(raster, drawn, bands)
 
     def options(self, job: Job, *without: str) -> list[str]:
         """Return the options of the command that the plain parameters stand for, as far as they were given.

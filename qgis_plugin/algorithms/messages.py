@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qgis.core import QgsProcessingFeedback
 from qgis.PyQt.QtCore import QCoreApplication, QThread
@@ -45,12 +45,18 @@ class Messages(Listener):
     stages : sequence of (str, float, float)
         From where to where in the progress bar, in percent, a stage goes; any other leaves the bar where it is. If none is
         given, each fills all of it.
+    call_by_name : callable
+        Puts names that the user knows into a sentence of the engine.
     """
 
     def __init__(
-        self, feedback: QgsProcessingFeedback, stages: Sequence[tuple[str, float, float]] = ()
+        self,
+        feedback: QgsProcessingFeedback,
+        stages: Sequence[tuple[str, float, float]] = (),
+        call_by_name: Callable[[str], str] = str,
     ) -> None:
         self._feedback = feedback
+        self._call_by_name = call_by_name
         self._shares = {stage: (first, last) for stage, first, last in stages}
         self._stage = ""
         self._told = 0.0
@@ -87,7 +93,7 @@ class Messages(Listener):
         return (now - started) / (done - before) * (total - done)
 
     def warn(self, text: str) -> None:
-        self._feedback.pushWarning(text)
+        self._feedback.pushWarning(self._call_by_name(text))
 
     def line(self, text: str) -> None:
         self._feedback.pushConsoleInfo(text)

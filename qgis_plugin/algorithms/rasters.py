@@ -19,9 +19,9 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProviderRegistry,
     QgsRaster,
-    QgsRasterBandStats,
     QgsRasterBlockFeedback,
     QgsRasterFileWriter,
+    QgsRasterIterator,
     QgsRasterLayer,
     QgsRasterPipe,
     QgsRectangle,
@@ -123,9 +123,9 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
         raise EngineError("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
     if layer.providerType() != "gdal":
         return Raster(name, layer.crs(), layer.extent(), "", provider=provider.clone())
-    path = _path_of(layer)
-    if os.path.isabs(path) and not path.startswith("/vsi") and not os.path.exists(path):
-        raise EngineError("The file of the layer {layer} is no longer there: {path}", layer=name, path=path)
+    file, path = _file_and_path(layer)
+    if os.path.isabs(file) and not file.startswith("/vsi") and not os.path.exists(file):
+        raise EngineError("The file of the layer {layer} is no longer there: {path}", layer=name, path=file)
     alphas = tuple(
         band
         for band in range(1, provider.bandCount() + 1)
@@ -134,11 +134,17 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
     return Raster(name, layer.crs(), layer.extent(), path, provider.crs() == layer.crs(), alphas)
 
 
-def _path_of(layer: QgsRasterLayer) -> str:
-    parts = QgsProviderRegistry.instance().decodeUri("gdal", layer.source())
-    # A file of several rasters is opened by GDAL's own name for one of them.
-    path = layer.source() if parts.get("layerName") else parts.get("path") or layer.source()
-    return os.path.abspath(path) if os.path.exists(path) else path
+def _file_and_path(layer: QgsRasterLayer) -> tuple[str, str]:
+    """Return the file that a layer lies in, and what GDAL opens: the two differ where the file is an archive."""
+    # The provider's own, since it opens an archive that the layer names without saying that it is one.
+    source = layer.dataProvider().dataSourceUri()
+    parts = QgsProviderRegistry.instance().decodeUri("gdal", source)
+    file = parts.get("path") or source
+    if parts.get("layerName"):  # A file of several rasters is opened by GDAL's own name for one of them.
+        return file, source
+    if os.path.exists(file):
+        file = os.path.abspath(file)
+    return file, f"{parts.get('vsiPrefix') or ''}{file}{parts.get('vsiSuffix') or ''}"
 
 
 def draw_service(
@@ -162,7 +168,7 @@ def draw_service(
     folder : str
         Where the file goes.
     transforms, feedback
-        Of the algorithm's context; the size is told before anything is fetched.
+        Of the algorithm's context; the size is told before anything is fetched, and afterwards what is missing.
 
     Raises
     ------
@@ -184,7 +190,7 @@ def draw_service(
     _write(raster, path, (width, height), ground, transforms, feedback)
     if feedback.isCanceled():
         raise EngineCancelled("Cancelled; nothing was written.")
-    _require_image(path, raster.name)
+    _look_for_holes(path, raster, area, feedback)
     return path
 
 
@@ -256,11 +262,36 @@ def _write(
         feedback.pushWarning(error)
 
 
-def _require_image(path: str, name: str) -> None:
-    """Refuse a picture that is all transparent: that is how a service that does not answer looks."""
-    drawn = QgsRasterLayer(path, name)
+def _look_for_holes(path: str, raster: Raster, area: QgsRectangle, feedback: QgsProcessingFeedback) -> None:
+    """Refuse a picture without an image in the area, and warn of holes: a service leaves out what it does not answer."""
+    drawn = QgsRasterLayer(path, raster.name)
     if drawn.bandCount() < 4:
         return
-    alpha = drawn.dataProvider().bandStatistics(4, QgsRasterBandStats.Stats.Max)
-    if alpha.maximumValue == 0:
-        raise EngineError("The service {layer} gave no image for the extent; check its address and the extent.", layer=name)
+    # Pixels on the edge of what the service has are no holes.
+    inside = area.intersect(raster.extent.buffered(-2 * max(drawn.rasterUnitsPerPixelX(), drawn.rasterUnitsPerPixelY())))
+    missing = _transparent_share(drawn, area if inside.isEmpty() else inside)
+    if missing == 1:
+        raise EngineError(
+            "The service {layer} gave no image for the extent; check its address and the extent.", layer=raster.name
+        )
+    if missing > 0:
+        feedback.pushWarning(
+            tr(
+                "The service {layer} gave no image for about {percent} % of the extent, and no buildings are found there. "
+                "If there should be one, run again: the service did not answer all requests."
+            ).format(layer=raster.name, percent=max(1, round(100 * missing)))
+        )
+
+
+def _transparent_share(drawn: QgsRasterLayer, area: QgsRectangle) -> float:
+    """Return how much of an area, from 0 to 1, is wholly transparent; band 4 says so."""
+    width = max(1, round(area.width() / drawn.rasterUnitsPerPixelX()))
+    height = max(1, round(area.height() / drawn.rasterUnitsPerPixelY()))
+    parts = QgsRasterIterator(drawn.dataProvider())
+    parts.startRasterRead(4, width, height, area)
+    holes = 0
+    while True:
+        more, _, _, block, _, _ = parts.readNextRasterPart(4)
+        if not more:
+            return holes / (width * height)
+        holes += bytes(block.data()).count(0)

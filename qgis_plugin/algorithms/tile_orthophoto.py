@@ -100,6 +100,6 @@ class TileOrthophoto(EngineAlgorithm):
 
     def work(self, job: Job) -> dict[str, Any]:
         out = job.destination("OUTPUT")
-        images = [raster.gdal_path() for raster in job.rasters["IMAGES"]]
+        images = [job.raster_path(raster) for raster in job.rasters["IMAGES"]]
         made = job.run(*images, "-o", out, *self.options(job))
         return {"OUTPUT": out, **{name: made[name.lower()] for name in COUNTS}}

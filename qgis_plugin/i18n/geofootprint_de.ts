@@ -576,6 +576,10 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>QGIS zeichnet {width} x {height} Pixel von {gsd} m aus dem Dienst {layer}: höchstens {megabytes} MB.</translation>
   </message>
   <message>
+   <source>The service {layer} gave no image for about {percent} % of the extent, and no buildings are found there. If there should be one, run again: the service did not answer all requests.</source>
+   <translation>Der Dienst {layer} lieferte für etwa {percent} % der Ausdehnung kein Bild; dort werden keine Gebäude gefunden. Sollte es dort eines geben, starten Sie erneut: Der Dienst hat nicht alle Anfragen beantwortet.</translation>
+  </message>
+  <message>
    <source>Regularize Footprints</source>
    <translation>Gebäudeumrisse begradigen</translation>
   </message>

@@ -39,6 +39,21 @@ def test_a_layer_that_had_to_be_written_out_is_called_by_its_name(run, ortho):
     refused(run, "^drawn has no features; give a layer with polygons", INPUT=ortho, AOI=layer)
 
 
+def test_a_layer_with_another_crs_is_called_by_its_name(run, ortho, squares):
+    ortho.setCrs(QgsCoordinateReferenceSystem("EPSG:25833"))
+    refused(run, "^[^ ]*squares.gpkg misses ortho; give an area that lies on it", INPUT=ortho, AOI=squares)
+
+
+def test_warnings_call_a_layer_by_its_name(run, ortho, fake_engine, feedback):
+    fake_engine.write(f"""
+        emit("warning", text=f"Nothing in {{sys.argv[sys.argv.index('segment') + 1]}}.")
+        shutil.copy({fake_engine.result!r}, out)
+        emit("result", count=2, area_m2=200.0)
+    """)
+    run(SEGMENT, feedback, INPUT=ortho, BANDS=[3, 2, 1], OUTPUT="memory:")
+    assert feedback.warnings == ["Nothing in ortho."]
+
+
 def test_a_file_that_was_moved(run, project, inputs, tmp_path):
     shutil.copy(inputs / "ortho.tif", tmp_path / "moved.tif")
     layer = project.addMapLayer(QgsRasterLayer(str(tmp_path / "moved.tif"), "moved"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from qgis.core import (
     QgsCoordinateReferenceSystem,
@@ -179,6 +181,36 @@ def test_a_service_that_does_not_answer(run, mercator, fake_engine):
     silent = QgsRasterLayer("type=xyz&zmax=20&url=file:///gone/%7Bz%7D/%7Bx%7D/%7By%7D.png", "still", "wms")
     with pytest.raises(QgsProcessingException, match="The service still gave no image"):
         run(SEGMENT, INPUT=silent, EXTENT=mercator, OUTPUT="memory:")
+
+
+@pytest.fixture
+def column_of_tiles(service, mercator):
+    """Return the folder of one column of tiles, in the middle of the scene; it is put back afterwards."""
+    folder = Path(service.source().partition("file://")[2].partition("/%7B")[0]) / str(ZOOM)
+    column = folder / str(int((mercator.center().x() + HALF) / (2 * HALF / 2**ZOOM)))
+    yield column
+    column.with_suffix(".gone").rename(column)
+
+
+def test_a_service_that_does_not_answer_all_requests(run, service, mercator, fake_engine, column_of_tiles, feedback):
+    fake_engine.write(f"""
+        if "info" in sys.argv:
+            emit("result", model={{"gsd": 0.5}}); sys.exit(0)
+        shutil.copy({fake_engine.result!r}, out)
+        emit("result", count=2, area_m2=1)
+    """)
+    inner = mercator.buffered(-0.1 * mercator.width())
+    run(SEGMENT, feedback, INPUT=service, EXTENT=inner, OUTPUT="memory:")
+    assert feedback.warnings == []
+    column_of_tiles.rename(column_of_tiles.with_suffix(".gone"))
+    # QGIS keeps the tiles that it has fetched in the layer's address.
+    renewed = QgsRasterLayer(service.source() + "?again", "renewed", "wms")
+    run(SEGMENT, feedback, INPUT=renewed, EXTENT=inner, OUTPUT="memory:")
+    (warning,) = feedback.warnings
+    column = 2 * HALF / 2**ZOOM
+    share = int(warning.partition("about ")[2].partition(" %")[0])
+    assert warning.startswith("The service renewed gave no image for about")
+    assert share == pytest.approx(100 * column / inner.width(), abs=3)
 
 
 def test_other_algorithms_want_a_file(run, service, squares, tmp_path):
