@@ -29,13 +29,14 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..algorithms.base import ICON
-from ..core.engine import SETTING, Engine, plugin_version
+from ..core.engine import SETTING, Engine, plugin_version, python_in
 from ..core.runner import EngineCancelled, EngineError, Listener
 from ..core.setup_engine import Source, default_folder, set_up
 from ..core.setup_python import find_interpreters
 from ..core.setup_search import find_installations
 from ..translation import said, tr
 from .answer import Answer
+from .pytorch import would_lose_pytorch
 from .setup_worker import Worker
 
 INDEX_SETTING = "geofootprint/index"
@@ -119,12 +120,14 @@ class SetupDialog(QDialog):
         return self._worker is not None
 
     def start(self) -> None:
-        """Begin what is chosen."""
+        """Begin what is chosen, after a question if something that the user installed would be lost."""
+        self._existing = self.sources.existing()
+        if not self._existing and not self._may_replace():
+            return
         self.log.clear()
         self.log.hide()
         self.answer.clear()
         self.bar.setValue(0)
-        self._existing = self.sources.existing()
         if self._existing:
             work = partial(_check, self._existing)
         else:
@@ -139,6 +142,16 @@ class SetupDialog(QDialog):
         self._show_running(True)
         self.stage.setText(f"{tr('Checking the engine')} ..." if self._existing else "")
         self._worker.launch()
+
+    def _may_replace(self) -> bool:
+        folder, _ = self.advanced.choice()
+        if not would_lose_pytorch(folder):
+            return True
+        question = tr(
+            "The engine in {folder} has PyTorch, which training needs. The new engine comes without it; install it again "
+            'afterwards with "{python}" -m pip install "geofootprint[train]". Go on?'
+        ).format(folder=folder, python=python_in(folder))
+        return QMessageBox.question(self, self.windowTitle(), question) == QMessageBox.StandardButton.Yes
 
     def cancel(self) -> None:
         """Stop what is going on; an engine that was there before stays."""
