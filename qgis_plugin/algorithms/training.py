@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from ..core.runner import EngineError
+from ..core.setup_marker import MARKER
 from .base import EngineAlgorithm, current_engine
 
 
@@ -13,15 +15,26 @@ class TrainingAlgorithm(EngineAlgorithm):
 
     GROUP = "training"
 
-    _can_train: ClassVar[dict[str, bool]] = {}
+    _able: ClassVar[set[tuple[str, int]]] = set()
+    """Engines that have PyTorch, each with when it was made; one that has none may get it while QGIS runs."""
 
     def require_engine(self) -> None:
-        python = current_engine().python
-        if not self._can_train.get(python):  # not remembered: that may be mended while QGIS runs
-            self._can_train[python] = bool(current_engine().check().get("can_train"))
-        if not self._can_train[python]:
+        engine = current_engine()
+        known_as = engine.python, _made_at(engine.python)
+        if known_as in self._able:
+            return
+        if not engine.check().get("can_train"):
             raise EngineError(
                 "The engine {python} has no PyTorch, which training needs; install it with "
                 '"{python}" -m pip install "geofootprint[train]".',
-                python=python,
+                python=engine.python,
             )
+        self._able.add(known_as)
+
+
+def _made_at(python: str) -> int:
+    """Return the time at which the set-up made the environment of an interpreter, or 0 if somebody else did."""
+    try:
+        return (Path(python).parent.parent / MARKER).stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -31,6 +31,7 @@ from ..core.setup_engine import managed_folder, remove
 from ..core.setup_marker import read_marker
 from ..translation import said, tr
 from .answer import Answer
+from .pytorch import would_lose_pytorch
 from .setup_dialog import SetupDialog
 
 EXPLANATION = (
@@ -168,6 +169,8 @@ class OptionsPage(QgsOptionsPageWidget):
         """Remove the environment that was set up, after a question."""
         folder = managed_folder(self.python.filePath())
         question = tr("Remove the engine in {folder}? It can be set up again at any time.").format(folder=folder)
+        if would_lose_pytorch(folder):
+            question += " " + tr("Its PyTorch, which training needs, is removed too and would have to be installed again.")
         if QMessageBox.question(self, "geofootprint", question) != QMessageBox.StandardButton.Yes:
             return
         with _waiting():

@@ -30,7 +30,7 @@ from qgis.PyQt.QtWidgets import (
 )
 
 from ..algorithms.base import ICON
-from ..core.engine import REPAIR, SET_UP, SETTING, UPDATE, Engine, plugin_version, setup_button
+from ..core.engine import REPAIR, SET_UP, SETTING, UPDATE, Engine, plugin_version, python_in, setup_button
 from ..core.runner import BrokenEngine, EngineCancelled, EngineError, Listener, missing_model
 from ..core.setup_engine import Source, default_folder, set_up
 from ..core.setup_marker import read_marker
@@ -39,6 +39,7 @@ from ..core.setup_search import find_installations
 from ..core.texts import marked
 from ..translation import said, tr
 from .answer import Answer
+from .pytorch import would_lose_pytorch
 from .setup_worker import Worker
 
 INDEX_SETTING = "geofootprint/index"
@@ -143,12 +144,14 @@ class SetupDialog(QDialog):
         return self._worker is not None
 
     def start(self) -> None:
-        """Begin what is chosen."""
+        """Begin what is chosen, after a question if something that the user installed would be lost."""
+        self._existing = self.sources.existing()
+        if not self._existing and not self._may_replace():
+            return
         self.log.clear()
         self.log.hide()
         self.answer.clear()
         self.bar.setValue(0)
-        self._existing = self.sources.existing()
         try:
             work = self._work()
         except EngineError as error:
@@ -178,6 +181,16 @@ class SetupDialog(QDialog):
         source = self.sources.source(self.advanced.proxy.text().strip())
         self.sources.remember()
         return partial(_set_up, source, self.advanced.choice())
+
+    def _may_replace(self) -> bool:
+        folder, _ = self.advanced.choice()
+        if not would_lose_pytorch(folder):
+            return True
+        question = tr(
+            "The engine in {folder} has PyTorch, which training needs. The new engine comes without it; install it again "
+            'afterwards with "{python}" -m pip install "geofootprint[train]". Go on?'
+        ).format(folder=folder, python=python_in(folder))
+        return QMessageBox.question(self, self.windowTitle(), question) == QMessageBox.StandardButton.Yes
 
     def cancel(self) -> None:
         """Stop what is going on; an engine that was there before stays."""

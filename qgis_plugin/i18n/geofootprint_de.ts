@@ -1320,6 +1320,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Die Engine in {folder} entfernen? Sie lässt sich jederzeit wieder einrichten.</translation>
   </message>
   <message>
+   <source>Its PyTorch, which training needs, is removed too and would have to be installed again.</source>
+   <translation>Auch das PyTorch darin, das zum Training nötig ist, wird entfernt und müsste neu installiert werden.</translation>
+  </message>
+  <message>
    <source>geofootprint {version} works.</source>
    <translation>geofootprint {version} funktioniert.</translation>
   </message>
@@ -1454,6 +1458,10 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
   <message>
    <source>Folder</source>
    <translation>Ordner</translation>
+  </message>
+  <message>
+   <source>The engine in {folder} has PyTorch, which training needs. The new engine comes without it; install it again afterwards with "{python}" -m pip install "geofootprint[train]". Go on?</source>
+   <translation>Die Engine in {folder} hat PyTorch, das zum Training nötig ist. Die neue Engine kommt ohne PyTorch; installieren Sie es danach wieder mit "{python}" -m pip install "geofootprint[train]". Fortfahren?</translation>
   </message>
   <message>
    <source>Cancelling</source>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -143,6 +144,30 @@ def test_training_is_offered_where_the_engine_can(provider, fake_engine):
     fake_engine.write("print('{\"protocol\": 1, \"can_train\": true}')")
     fake_engine.path.write_text(fake_engine.path.read_text().replace('emit("start", protocol=1)', ""))
     assert provider.algorithm("trainmodel").canExecute() == (True, "")
+
+
+def test_an_engine_that_is_made_anew_is_asked_again_whether_it_can_train(provider, fake_engine, monkeypatch):
+    from geofootprint_qgis.core.setup_marker import MARKER
+
+    folder = fake_engine.path.parents[1]
+    binaries = folder / "bin"
+    binaries.mkdir()
+    marker = folder / MARKER
+    python = binaries / "python"
+    monkeypatch.setenv("GEOFOOTPRINT_PYTHON", str(python))
+
+    def make(made, answer):
+        marker.touch()
+        os.utime(marker, (made, made))
+        python.write_text(f"#!/bin/sh\necho '{answer}'\n")
+        python.chmod(0o755)
+
+    make(1_000, '{"protocol": 1, "can_train": true}')
+    assert provider.algorithm("trainmodel").canExecute() == (True, "")
+    make(2_000, '{"protocol": 1, "can_train": false}')
+    can, text = provider.algorithm("trainmodel").canExecute()
+    assert not can
+    assert "has no PyTorch" in text
 
 
 def test_options_of_training(run, fake_engine, tmp_path):

@@ -261,6 +261,57 @@ def test_the_page_asks_no_more_of_paths_than_old_pythons_have(private, page, mon
     assert "geofootprint 0.1.0 from PyPI" in page.state.text()
 
 
+@pytest.fixture
+def with_pytorch(private):
+    """Make a private environment into which somebody has installed PyTorch, and return its folder."""
+    (private / "lib" / "python3.11" / "site-packages" / "torch").mkdir(parents=True)
+    return private
+
+
+def test_repairing_asks_before_pytorch_is_lost(with_pytorch, page, dialog, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        QMessageBox, "question", lambda *arguments: asked.append(arguments[-1]) or QMessageBox.StandardButton.No
+    )
+    assert page.setup_button.text() == "Repair..."
+    dialog.start_button.click()
+    assert not dialog.is_running
+    (question,) = asked
+    assert "has PyTorch" in question
+    assert f'"{with_pytorch / "bin" / "python"}" -m pip install "geofootprint[train]"' in question
+
+
+def test_repairing_an_engine_with_pytorch_goes_on_after_yes(with_pytorch, dialog, bundle, yes, qtbot):
+    take_bundle(dialog, bundle.with_name("gone.zip"))
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert len(yes) == 1
+    assert "No bundle is at" in dialog.answer.text()
+
+
+def test_repairing_an_engine_without_pytorch_asks_nothing(private, dialog, bundle, yes, qtbot):
+    take_bundle(dialog, bundle.with_name("gone.zip"))
+    dialog.start_button.click()
+    wait_until_done(qtbot, dialog)
+    assert yes == []
+
+
+def test_what_somebody_else_made_is_not_asked_about(with_pytorch, provider):
+    from geofootprint_qgis.core.setup_marker import MARKER
+    from geofootprint_qgis.gui.pytorch import would_lose_pytorch
+
+    assert would_lose_pytorch(with_pytorch)
+    (with_pytorch / MARKER).unlink()
+    assert not would_lose_pytorch(with_pytorch)
+
+
+def test_removing_tells_that_pytorch_is_lost(with_pytorch, page, yes):
+    page.remove_button.click()
+    (question,) = yes
+    assert question.startswith(f"Remove the engine in {with_pytorch}?")
+    assert "Its PyTorch" in question
+
+
 def test_cancel_leaves_everything_as_it_was(dialog, wheels, home, tmp_path, qtbot):
     with stalling(make_index(tmp_path / "index", wheels)) as (address, stalled):
         take_index(dialog, address)
