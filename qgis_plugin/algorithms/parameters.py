@@ -54,9 +54,11 @@ def choice(name: str, text: str, options: list[str], **more: Any) -> QgsProcessi
     return QgsProcessingParameterEnum(name, text, options=options, usesStaticStrings=True, **more)
 
 
-def image(name: str = "INPUT", *, optional: bool = False, text: str = "") -> QgsProcessingParameterRasterLayer:
-    """Return the parameter for an orthophoto."""
-    parameter = QgsProcessingParameterRasterLayer(name, tr("Orthophoto"), optional=optional)
+def image(
+    name: str = "INPUT", *, optional: bool = False, label: str = "", text: str = ""
+) -> QgsProcessingParameterRasterLayer:
+    """Return the parameter for a raster, which is an orthophoto unless its label says something else."""
+    parameter = QgsProcessingParameterRasterLayer(name, label or tr("Orthophoto"), optional=optional)
     return explained(parameter, text or tr("Raster with the bands red, green and blue. Its CRS is the one set in QGIS."))
 
 
@@ -141,11 +143,11 @@ def device() -> QgsProcessingParameterEnum:
     )
 
 
-def buildings() -> QgsProcessingParameterFeatureSink:
+def buildings(text: str = "") -> QgsProcessingParameterFeatureSink:
     """Return the parameter for the layer of buildings that is made."""
     return explained(
         QgsProcessingParameterFeatureSink("OUTPUT", tr("Buildings"), QgsProcessing.SourceType.TypeVectorPolygon),
-        tr("Polygons with confidence, area, perimeter and more."),
+        text or tr("Polygons with confidence, area, perimeter and more."),
     )
 
 

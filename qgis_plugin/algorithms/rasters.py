@@ -120,12 +120,17 @@ def raster_of(layer: QgsRasterLayer | None) -> Raster:
         )
     name, provider = layer.name(), layer.dataProvider()
     if not layer.crs().isValid():
-        raise EngineError("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS).", layer=name)
+        raise EngineError("The layer {layer} has no CRS; set the one it was made in (Layer > Set CRS of Layer(s)).", layer=name)
     if layer.providerType() != "gdal":
         return Raster(name, layer.crs(), layer.extent(), "", provider=provider.clone())
     file, path = _file_and_path(layer)
     if os.path.isabs(file) and not file.startswith("/vsi") and not os.path.exists(file):
-        raise EngineError("The file of the layer {layer} is no longer there: {path}", layer=name, path=file)
+        raise EngineError(
+            "The file of the layer {layer} is no longer there: {path}. Put it back, or add the layer anew from where the file "
+            "is now.",
+            layer=name,
+            path=file,
+        )
     alphas = tuple(
         band
         for band in range(1, provider.bandCount() + 1)

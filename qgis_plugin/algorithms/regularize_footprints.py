@@ -43,7 +43,9 @@ class RegularizeFootprints(EngineAlgorithm):
             tr("Shorter edges and steps count as noise. If not set, it is told from the outlines."),
         )
         yield p.min_area(default=0.0)
-        yield p.buildings()
+        yield p.buildings(
+            tr("Polygons with the columns of the footprints; method, vertices, area_m2 and perimeter are told anew.")
+        )
 
     def define_outputs(self) -> Iterator[QgsProcessingOutputDefinition]:
         yield QgsProcessingOutputNumber("COUNT", tr("Number of buildings"))

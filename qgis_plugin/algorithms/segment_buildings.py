@@ -58,5 +58,6 @@ class SegmentBuildings(ImageAlgorithm):
         made = job.run(*self.image_arguments(job), "-o", result, *self.options(job))
         # The output is touched only now: an old one outlives a failure.
         destination, count = copy_footprints(job, result, "OUTPUT")
-        job.feedback.pushInfo(tr("{} buildings found.").format(count))
+        text = tr("{} building found.") if count == 1 else tr("{} buildings found.")
+        job.feedback.pushInfo(text.format(count))
         return {"OUTPUT": destination, "COUNT": count, "AREA": made["area_m2"]}

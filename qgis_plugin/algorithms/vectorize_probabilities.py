@@ -35,8 +35,8 @@ class VectorizeProbabilities(EngineAlgorithm):
     STAGES = (("check", 0, 10), ("vectorize", 10, 90), ("join", 90, 97))
 
     def define(self) -> Iterator[QgsProcessingParameterDefinition]:
-        yield p.explained(
-            p.image(), tr("Raster of probabilities, mask or labels. Its CRS is the one set in QGIS.")
+        yield p.image(
+            label=tr("Probabilities"), text=tr("Raster of probabilities, mask or labels. Its CRS is the one set in QGIS.")
         )
         yield p.threshold()
         yield p.outline()

@@ -49,7 +49,7 @@ def polygons_path(job: Job, name: str) -> str:
     if source is None:
         raise QgsProcessingException(algorithm.invalidSourceError(job.parameters, name))
     if not source.sourceCrs().isValid():
-        raise EngineError("The layer {layer} has no CRS; set it (Layer > Set CRS).", layer=source.sourceName())
+        raise EngineError("The layer {layer} has no CRS; set it (Layer > Set CRS of Layer(s)).", layer=source.sourceName())
     if name in job.plain:
         path = os.path.abspath(
             algorithm.parameterAsCompatibleSourceLayerPath(

@@ -400,10 +400,6 @@ Ohne Interessensgebiet zählt alles in beiden Layern: Geben Sie das Gebiet an, i
    <translation>Bänder</translation>
   </message>
   <message>
-   <source>Polygons with confidence, area, perimeter and more.</source>
-   <translation>Polygone mit Konfidenz, Fläche, Umfang und mehr.</translation>
-  </message>
-  <message>
    <source>The contour lies inside the building and separates houses that share a wall.</source>
    <translation>Die Kontur liegt innerhalb des Gebäudes und trennt Häuser mit gemeinsamer Wand.</translation>
   </message>
@@ -442,6 +438,10 @@ Ohne Interessensgebiet zählt alles in beiden Layern: Geben Sie das Gebiet an, i
   <message>
    <source>What computes: auto takes an NVIDIA graphics card if the engine can use it.</source>
    <translation>Womit gerechnet wird: auto nimmt eine NVIDIA-Grafikkarte, wenn die Engine sie nutzen kann.</translation>
+  </message>
+  <message>
+   <source>Polygons with confidence, area, perimeter and more.</source>
+   <translation>Polygone mit Konfidenz, Fläche, Umfang und mehr.</translation>
   </message>
   <message>
    <source>Width of the contour in pixels</source>
@@ -540,12 +540,12 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>Der Layer {layer} kann nicht gelesen werden; seine Datei wurde verschoben oder ist kein Bild.</translation>
   </message>
   <message>
-   <source>The layer {layer} has no CRS; set the one it was made in (Layer &gt; Set CRS).</source>
-   <translation>Der Layer {layer} hat kein KBS; setzen Sie das, in dem er erstellt wurde (Layer &gt; KBS des Layers setzen).</translation>
+   <source>The layer {layer} has no CRS; set the one it was made in (Layer &gt; Set CRS of Layer(s)).</source>
+   <translation>Der Layer {layer} hat kein KBS; setzen Sie das, in dem er erstellt wurde (Layer &gt; KBS von Layer(n) setzen).</translation>
   </message>
   <message>
-   <source>The file of the layer {layer} is no longer there: {path}</source>
-   <translation>Die Datei des Layers {layer} gibt es nicht mehr: {path}</translation>
+   <source>The file of the layer {layer} is no longer there: {path}. Put it back, or add the layer anew from where the file is now.</source>
+   <translation>Die Datei des Layers {layer} gibt es nicht mehr: {path}. Legen Sie sie zurück, oder fügen Sie den Layer von dort neu hinzu, wo die Datei jetzt liegt.</translation>
   </message>
   <message>
    <source>Cancelled; nothing was written.</source>
@@ -600,6 +600,10 @@ Das Raster hat Pixel von der Größe des Modells, ein Band für Gebäude und ein
    <translation>Kürzere Kanten und Stufen gelten als Rauschen. Wenn nicht gesetzt, wird der Wert aus den Umrissen bestimmt.</translation>
   </message>
   <message>
+   <source>Polygons with the columns of the footprints; method, vertices, area_m2 and perimeter are told anew.</source>
+   <translation>Polygone mit den Spalten der Gebäudeumrisse; method, vertices, area_m2 und perimeter werden neu berechnet.</translation>
+  </message>
+  <message>
    <source>Tolerance (m)</source>
    <translation>Toleranz (m)</translation>
   </message>
@@ -636,12 +640,16 @@ Das Orthofoto braucht Rot, Grün und Blau, ein KBS und Pixel von etwa 0,1 bis 0,
    <translation>Gebäude,Gebäudeumriss,Haus,Dach,Segmentierung,Deep Learning,KI,Orthofoto,Luftbild,Umriss</translation>
   </message>
   <message>
-   <source>Their area in m²</source>
-   <translation>Ihre Fläche in m²</translation>
+   <source>{} building found.</source>
+   <translation>{} Gebäude gefunden.</translation>
   </message>
   <message>
    <source>{} buildings found.</source>
    <translation>{} Gebäude gefunden.</translation>
+  </message>
+  <message>
+   <source>Their area in m²</source>
+   <translation>Ihre Fläche in m²</translation>
   </message>
   <message>
    <source>{out} cannot be written: there is no folder {folder}; make it first, or choose another one.</source>
@@ -952,8 +960,8 @@ Ein abgebrochener Lauf geht mit „Den Lauf im Ordner fortsetzen“ weiter. Die 
    <translation>Wert eines sicheren Gebäudes</translation>
   </message>
   <message>
-   <source>The layer {layer} has no CRS; set it (Layer &gt; Set CRS).</source>
-   <translation>Der Layer {layer} hat kein KBS; setzen Sie es (Layer &gt; KBS des Layers setzen).</translation>
+   <source>The layer {layer} has no CRS; set it (Layer &gt; Set CRS of Layer(s)).</source>
+   <translation>Der Layer {layer} hat kein KBS; setzen Sie es (Layer &gt; KBS von Layer(n) setzen).</translation>
   </message>
   <message>
    <source>The layer {layer} could not be copied to {path}; is its disk full? {reason}</source>

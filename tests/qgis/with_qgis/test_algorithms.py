@@ -57,6 +57,14 @@ def test_an_algorithm_describes_itself(provider, name):
         assert f"<b>{parameter.description()}</b><br>{parameter.help()}" in text
 
 
+def test_parameters_are_called_what_they_are(provider):
+    probabilities = provider.algorithm("vectorizeprobabilities").parameterDefinition("INPUT")
+    assert probabilities.description() == "Probabilities"
+    assert provider.algorithm("segmentbuildings").parameterDefinition("INPUT").description() == "Orthophoto"
+    regularized = provider.algorithm("regularizefootprints").parameterDefinition("OUTPUT")
+    assert "confidence" not in regularized.help()
+
+
 def test_these_are_all(provider):
     assert sorted(algorithm.name() for algorithm in provider.algorithms()) == NAMES
 

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import is_running
+from conftest import is_running, write_layer
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
+    QgsFeatureRequest,
     QgsProcessingAlgRunnerTask,
     QgsProcessingContext,
     QgsProcessingException,
@@ -123,6 +124,15 @@ def test_progress_warnings_and_noise_are_shown(run, ortho, fake_engine, feedback
     assert "> noise of a library" in feedback.lines
 
 
+@pytest.mark.parametrize(("count", "text"), [(1, "1 building found."), (2, "2 buildings found.")])
+def test_the_number_of_buildings_is_told(run, ortho, fake_engine, feedback, tmp_path, count, text):
+    made = QgsVectorLayer(fake_engine.result, "made", "ogr").materialize(QgsFeatureRequest().setLimit(count))
+    some = write_layer(made, tmp_path / "some.fgb")
+    fake_engine.write(f"shutil.copy({some!r}, out); emit('result', count={count}, area_m2=100.0)")
+    run(SEGMENT, feedback, INPUT=ortho, OUTPUT="memory:")
+    assert text in feedback.lines
+
+
 def test_a_failure_is_one_sentence_and_leaves_the_old_output(run, ortho, fake_engine, tmp_path):
     out = tmp_path / "out.gpkg"
     run(SEGMENT, INPUT=ortho, OUTPUT=str(out))
@@ -146,7 +156,7 @@ def test_the_real_engine_s_sentence_arrives(run, inputs):
 
 
 def test_a_layer_without_crs_is_refused(run, inputs):
-    with pytest.raises(QgsProcessingException, match="The layer no_crs has no CRS; set the one"):
+    with pytest.raises(QgsProcessingException, match=r"The layer no_crs has no CRS; set the one .* Set CRS of Layer\(s\)"):
         run(SEGMENT, INPUT=QgsRasterLayer(str(inputs / "no_crs.tif"), "no_crs"), OUTPUT="memory:")
 
 
