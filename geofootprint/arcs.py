@@ -38,7 +38,8 @@ def simplify_together(polygons: NDArray[Any], tolerance: float) -> NDArray[Any]:
     polygons : array of shapely.Polygon
         Valid, without overlaps. A wall between two has the same vertices in both.
     tolerance : float
-        No vertex that is left out lies farther than this from the new line; on shared walls `WALL_SLACK` times.
+        Vertices that are left out lie no farther than this from a line between those that stay; on shared walls `WALL_SLACK`
+        times. Those that stay move by up to `STRAY` times as much, to where the lines fitted to all between them meet.
 
     Returns
     -------
@@ -90,9 +91,14 @@ class Arcs:
     ring_owners: NDArray[np.int64]
 
     @cached_property
+    def origin(self) -> NDArray[np.float64]:
+        """Whole numbers near all lines: far from 0, squares of coordinates would round what is fitted to them."""
+        return cast("NDArray[np.float64]", np.floor(shapely.total_bounds(self.lines)[:2]))
+
+    @cached_property
     def chains(self) -> Chains:
-        """Samples of the lines."""
-        return Chains.of(self.lines)
+        """Samples of the lines, from the origin."""
+        return Chains.of(shapely.transform(self.lines, lambda xy: xy - self.origin))
 
     @classmethod
     def of(cls, polygons: NDArray[Any]) -> Arcs:
@@ -137,7 +143,7 @@ class Arcs:
         own, other = tolerances[self.owners], tolerances[self.others]
         tolerance = np.where(self.others >= 0, np.minimum(own, other) * WALL_SLACK, own)
         sample, arc = self.chains.simplified(tolerance)
-        xy = fit_simplified(self.chains, sample, arc, tolerance * STRAY)
+        xy = fit_simplified(self.chains, sample, arc, tolerance * STRAY) + self.origin
         counts = np.bincount(arc, minlength=len(self.lines))
         begins = np.cumsum(counts) - counts
         step = np.arange(len(arc)) - begins[arc]

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.guard import ALIKE, MIN_ANGLE, count_faults, find_faults, overlap
+from geofootprint.guard import ALIKE, MIN_ANGLE, count_faults, find_faults, overlap, polygons_in
 from geofootprint.lines import Floats
 
 __all__ = ["carve", "carve_faulty"]
@@ -74,13 +74,13 @@ class _Land:
         others = others[~shapely.is_empty(others)]
         large = shapely.get_num_coordinates(others) > LARGE
         if large.any():  # each look at it would take as long as the whole of it
-            near = _polygons_in(shapely.intersection(others[large], shapely.box(*box)))
+            near = polygons_in(shapely.intersection(others[large], shapely.box(*box)))
             others = np.concatenate([others[~large], near])
         return cls(others, shapely.box(*box), within)
 
     def is_free(self, added: Any, min_edge: float) -> bool:
         """Say whether something lies in no neighbour, and not outside."""
-        added = shapely.multipolygons(_polygons_in(added))
+        added = shapely.multipolygons(polygons_in(added))
         if shapely.is_empty(added):
             return True
         if not shapely.covers(self.surroundings, added):
@@ -110,9 +110,9 @@ def carve_faulty(polygons: NDArray[Any], min_edge: float, *, within: Any = None)
     if not len(faulty):
         return polygons
     polygons = polygons.copy()
-    tree = shapely.STRtree(polygons)
     margin = ROOM * min_edge * np.array([-1, -1, 1, 1])
     for _ in range(ROUNDS):
+        tree = shapely.STRtree(polygons)
         for i in faulty:
             near = np.sort(tree.query(shapely.box(*(shapely.bounds(polygons[i]) + margin))))
             polygons[i] = carve(polygons[i], polygons[near[near != i]], min_edge, within=within)
@@ -166,7 +166,7 @@ def _opened(polygon: Any, min_edge: float) -> Any:
     """Return a polygon without its parts that are thinner than half the shortest edge, which may hide each other's ends."""
     inner = shapely.buffer(polygon, -min_edge / 4, join_style="mitre")
     opened = shapely.make_valid(shapely.buffer(inner, min_edge / 4, join_style="mitre"))
-    return max(_polygons_in(shapely.simplify(opened, SLIGHT * min_edge)), key=shapely.area, default=polygon)
+    return max(polygons_in(shapely.simplify(opened, SLIGHT * min_edge)), key=shapely.area, default=polygon)
 
 
 def _best_change(polygon: Any, land: _Land, min_edge: float) -> Any:
@@ -197,17 +197,17 @@ def _between(before: Floats, after: Floats) -> Any:
     """Return what lies between two versions of a ring, whose vertices differ in one stretch."""
     if len(after) < 3:
         return shapely.Polygon(before)
+    if (before[0] != after[0]).any() and (before[-1] != after[-1]).any():  # across the seam: let both begin opposite to it
+        opposite = len(before) // 2
+        there = np.flatnonzero((after == before[opposite]).all(axis=1))
+        if len(there) != 1:
+            return shapely.symmetric_difference(*shapely.make_valid([shapely.Polygon(before), shapely.Polygon(after)]))
+        before, after = np.roll(before, -opposite, axis=0), np.roll(after, -int(there[0]), axis=0)
     most = min(len(before), len(after))
     ahead = _count_same(before[:most], after[:most])
     behind = min(most - ahead, _count_same(before[::-1][:most], after[::-1][:most]))
     old, new = (xy.take(np.arange(ahead - 1, len(xy) - behind + 1), axis=0, mode="wrap") for xy in (before, after))
-    return shapely.multipolygons(_polygons_in(shapely.make_valid(shapely.Polygon(np.concatenate([old, new[::-1]])))))
-
-
-def _polygons_in(geometries: Any) -> NDArray[Any]:
-    """Return the polygons of geometries that may be collections, with lines where outlines only touch."""
-    parts = shapely.get_parts(shapely.get_parts(geometries))
-    return np.asarray(parts[shapely.get_dimensions(parts) == 2], object)
+    return shapely.multipolygons(polygons_in(shapely.make_valid(shapely.Polygon(np.concatenate([old, new[::-1]])))))
 
 
 def _count_same(one: Floats, other: Floats) -> int:

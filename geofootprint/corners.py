@@ -189,9 +189,11 @@ class Sides:
         """Say which bad sides are worse than the two on either hand: what becomes of these is clear only without it."""
         before, after = neighbours(self.ring)
         worst = bad > 0
+        order = np.arange(len(bad))
+        rank = np.empty(len(bad), np.int64)
+        rank[np.lexsort((-order, bad))] = order  # of equal ones the first, so that each ring has a worst one
         for earlier, later in ((before, after), (before[before], after[after])):
-            worst &= (bad > bad[earlier]) | (earlier == np.arange(len(bad)))
-            worst &= (bad >= bad[later]) | (later == np.arange(len(bad)))
+            worst &= ((rank > rank[earlier]) | (earlier == order)) & ((rank > rank[later]) | (later == order))
         return worst
 
     def _outlines(self, xy: Floats, min_edge: float) -> Outlines:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geofootprint.lines import Floats, neighbours
 from geofootprint.nearness import half_sine
 
-__all__ = ["ALIKE", "MIN_ANGLE", "TOLERANCE", "count_faults", "find_faults", "overlap", "simple_polygon"]
+__all__ = ["ALIKE", "MIN_ANGLE", "TOLERANCE", "count_faults", "find_faults", "overlap", "polygons_in", "simple_polygon"]
 
 MIN_ANGLE = 15.0
 """Degrees of the sharpest corner."""
@@ -91,6 +91,12 @@ def overlap(first: Any, second: Any) -> Any:
     """Return the intersection over union of polygons, or arrays of them."""
     shared = shapely.area(shapely.intersection(first, second))
     return shared / np.maximum(shapely.area(first) + shapely.area(second) - shared, 1e-12)
+
+
+def polygons_in(geometries: Any) -> NDArray[Any]:
+    """Return the polygons of geometries that may be collections, with lines where outlines only touch."""
+    parts = shapely.get_parts(shapely.get_parts(geometries))
+    return np.asarray(parts[shapely.get_dimensions(parts) == 2], object)
 
 
 def _without_faults(xy: Floats, min_edge: float) -> Floats | None:

@@ -328,15 +328,17 @@ def _assemble(
     limit = SOFT * _allowed(width, noise)
     for i in np.flatnonzero(faulty):
         simple = simple_polygon(polygons[i], min_edge)
-        spliced = carve(splice(result[i], simple, float(limit[i])), np.zeros(0, object), min_edge)
+        spliced = splice(result[i], simple, float(limit[i]))
+        if spliced is not simple:
+            spliced = carve(spliced, np.zeros(0, object), min_edge)
         alike = overlap(spliced, polygons[i]) > ALIKE and not find_faults(np.array([spliced]), min_edge)[0]
         result[i] = spliced if alike else simple
-        methods[i] = "angles" if alike and not spliced.equals(simple) else "simplified"
+        methods[i] = "angles" if alike and spliced is not simple else "simplified"
     return Regularized(result, methods)
 
 
 def _simple_hole(line: Any, min_edge: float) -> Floats:
-    """Return the simplified corners of a hole; none of one that is too small for such an outline, and is filled."""
+    """Return the simplified corners of a hole; none of one that is too small or thin for such an outline: it is filled."""
     simple = simple_polygon(shapely.Polygon(line), min_edge)
     if find_faults(np.array([simple]), min_edge)[0]:
         return np.zeros((0, 2))

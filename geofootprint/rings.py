@@ -298,10 +298,10 @@ def _with_corners(
     middle = (one + two) / 2  # straight on
     corners = np.where((upright & ~other_upright)[:, None], np.stack([one[:, 0], two[:, 1]], axis=1), middle)
     corners = np.where((~upright & other_upright)[:, None], np.stack([two[:, 0], one[:, 1]], axis=1), corners)
-    cornered = np.insert(points, here + 1, corners, axis=0)
-    if len(np.unique(cornered, axis=0)) < len(cornered) - (len(offsets) - 1):
-        return points, offsets  # the ring would touch itself
-    return cornered, offsets + np.searchsorted(here, offsets - 1)
+    _, number, uses = np.unique(np.concatenate([corners, points]), axis=0, return_inverse=True, return_counts=True)
+    once = uses[number.ravel()[: len(corners)]] == 1  # elsewhere the ring would touch itself
+    here, corners = here[once], corners[once]
+    return np.insert(points, here + 1, corners, axis=0), offsets + np.searchsorted(here, offsets - 1)
 
 
 def _fill(polygons: NDArray[Any], min_hole: float) -> NDArray[Any]:

@@ -12,6 +12,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geofootprint.guard import polygons_in
+
 __all__ = ["splice"]
 
 GRID = 2.0**-12
@@ -36,17 +38,19 @@ def splice(fit: Any, simple: Any, limit: float) -> Any:
     Returns
     -------
     shapely.Polygon
-        Valid; may have short edges at seams.
+        Valid; may have short edges at seams. `simple` itself where nothing is left of the fit.
     """
     fit = _largest(shapely.make_valid(fit, method="structure", keep_collapsed=False))
-    over = shapely.get_parts(shapely.difference(fit, simple, grid_size=GRID))
-    under = shapely.get_parts(shapely.difference(simple, fit, grid_size=GRID))
+    if shapely.is_empty(fit):
+        return simple
+    # Rounding to a grid may leave lines beside polygons, of which no further overlay can be made.
+    over = polygons_in(shapely.difference(fit, simple, grid_size=GRID))
+    under = polygons_in(shapely.difference(simple, fit, grid_size=GRID))
     outlines = shapely.boundary(np.array([fit, simple], object))
     taken = shapely.union_all(over[_reach_far(over, outlines, limit)])
-    spliced = shapely.union_all(
-        [shapely.difference(fit, taken, grid_size=GRID), *under[_reach_far(under, outlines, limit)]], grid_size=GRID
-    )
-    return _largest(spliced)
+    rest = polygons_in(shapely.difference(fit, taken, grid_size=GRID))
+    spliced = _largest(shapely.union_all([*rest, *under[_reach_far(under, outlines, limit)]], grid_size=GRID))
+    return simple if shapely.hausdorff_distance(spliced, simple) < 2 * GRID else spliced
 
 
 def _reach_far(pieces: NDArray[Any], outlines: NDArray[Any], limit: float) -> NDArray[np.bool_]:
@@ -59,4 +63,4 @@ def _reach_far(pieces: NDArray[Any], outlines: NDArray[Any], limit: float) -> ND
 
 
 def _largest(geometry: Any) -> Any:
-    return max(shapely.get_parts(geometry), key=shapely.area, default=shapely.Polygon())
+    return max(polygons_in(geometry), key=shapely.area, default=shapely.Polygon())

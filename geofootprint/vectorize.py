@@ -307,7 +307,7 @@ def _to_map(polygons: NDArray[Any], grid: Grid) -> NDArray[Any]:
         return np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
 
     placed = polygons.copy()
-    for start in range(0, len(polygons), PART):  # each part's old polygons go before the next one's new ones come
+    for start in range(0, len(polygons), PART):  # so that one part's coordinates alone are there several times
         part = slice(start, start + PART)
         placed[part] = shapely.orient_polygons(shapely.transform(placed[part], place))
     return unfold(placed)

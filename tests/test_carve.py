@@ -118,9 +118,7 @@ def test_a_vertex_that_is_there_twice(twice: int) -> None:
     assert count_vertices(np.array([carved]))[0] == 4
 
 
-
-def test_two_thin_parts_of_which_each_hides_the_end_of_the_other() -> None:
-    # Between three neighbours: leaving any one vertex out would make it cross itself, or enter one of them.
+def test_thin_parts_that_fill_the_room_between_neighbours() -> None:
     thin = shapely.from_wkt(
         "POLYGON ((108.05 -0.13, 120 0.06, 120.25 15.05, 108.03 15.158, 107.526 15.158, 107.519 22.56, 107.438 15.246,"
         " 96.436 15.079, 108.436 14.927, 108.05 -0.13))"
@@ -131,3 +129,10 @@ def test_two_thin_parts_of_which_each_hides_the_end_of_the_other() -> None:
     assert not find_faults(np.array([mended]), 0.5)[0]
     assert shapely.area(shapely.difference(mended, thin)) < 1e-6
     assert shapely.area(shapely.difference(thin, mended)) < 6
+
+
+def test_mending_does_not_depend_on_where_a_ring_begins() -> None:
+    house = shapely.Polygon([(0, 0), (20, 0), (20.4, 0.9), (20, 14), (9, 14), (8.6, 22), (8.2, 14), (0, 13.5)])
+    xy = shapely.get_coordinates(house)[:-1]
+    mended = [carve(shapely.Polygon(np.roll(xy, -first, axis=0)), NOBODY, EDGE) for first in range(len(xy))]
+    assert max(shapely.area(shapely.symmetric_difference(mended[0], other)) for other in mended) < 1e-9

@@ -62,3 +62,21 @@ def test_any_two_outlines_give_one_valid_outline_between_them() -> None:
         assert spliced.difference(fit.union(simple)).area < 0.1  # of rounding, along all outlines
         assert shapely.difference(fit.intersection(simple), spliced).area < 0.1 * simple.area  # of what hangs by a thread
         assert spliced.intersection(simple).area / spliced.union(simple).area > 0.7
+
+
+def test_what_an_overlay_leaves_beside_polygons() -> None:
+    # Rounding the pieces of this fit, which crosses itself, leaves a line beside them.
+    rng = np.random.default_rng(5430)
+    count = int(rng.integers(8, 30))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, count))
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    fit = shapely.Polygon(circle * rng.uniform(3, 9, (count, 1)) + rng.normal(scale=2, size=(count, 2)))
+    spliced = splice(fit, shapely.Polygon(circle * 7), limit=1)
+    assert spliced.is_valid
+    assert spliced.geom_type == "Polygon"
+
+
+def test_the_simplified_outline_is_the_same_object_where_nothing_else_is_left() -> None:
+    simple = shapely.Polygon([(0.1, 0.2), (30.3, 0.7), (29.9, 20.1), (0.3, 19.7)])
+    assert splice(shapely.Polygon(), simple, limit=2) is simple
+    assert splice(shapely.box(500, 500, 600, 600), simple, limit=2) is simple
