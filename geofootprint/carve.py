@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.guard import ALIKE, MIN_ANGLE, count_faults, find_faults, overlap, polygons_in
+from geofootprint.guard import ALIKE, MIN_ANGLE, count_faults, find_faults, largest_polygon, overlap, polygons_in
 from geofootprint.lines import Floats
 
 __all__ = ["carve", "carve_faulty"]
@@ -143,14 +143,19 @@ def carve(polygon: Any, others: NDArray[Any], min_edge: float, *, within: Any = 
     """
     if count_faults(polygon, min_edge) > MOST:
         return polygon
-    whole = shapely.orient_polygons(polygon)
     land = _Land.around(polygon, others, within, ROOM * min_edge)
-    for start in (whole, _opened(whole, min_edge)):
+    for start in _starts(shapely.orient_polygons(polygon), min_edge):
         if land.is_free(shapely.difference(start, polygon), min_edge):
             mended = _mended(start, land, min_edge)
             if mended is not None and overlap(mended, polygon) > ALIKE:
                 return mended
     return polygon
+
+
+def _starts(polygon: Any, min_edge: float) -> Iterator[Any]:
+    """Yield what may be mended: the polygon, and where that was in vain the same without its thinnest parts."""
+    yield polygon
+    yield _opened(polygon, min_edge)
 
 
 def _mended(polygon: Any, land: _Land, min_edge: float) -> Any:
@@ -166,7 +171,7 @@ def _opened(polygon: Any, min_edge: float) -> Any:
     """Return a polygon without its parts that are thinner than half the shortest edge, which may hide each other's ends."""
     inner = shapely.buffer(polygon, -min_edge / 4, join_style="mitre")
     opened = shapely.make_valid(shapely.buffer(inner, min_edge / 4, join_style="mitre"))
-    return max(polygons_in(shapely.simplify(opened, SLIGHT * min_edge)), key=shapely.area, default=polygon)
+    return largest_polygon(shapely.simplify(opened, SLIGHT * min_edge))
 
 
 def _best_change(polygon: Any, land: _Land, min_edge: float) -> Any:

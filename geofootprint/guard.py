@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from geofootprint.lines import Floats, neighbours
 from geofootprint.nearness import half_sine
 
-__all__ = ["ALIKE", "MIN_ANGLE", "TOLERANCE", "count_faults", "find_faults", "overlap", "polygons_in", "simple_polygon"]
+__all__ = [
+    "ALIKE", "MIN_ANGLE", "TOLERANCE", "count_faults", "find_faults", "largest_polygon", "overlap", "polygons_in",
+    "simple_polygon",
+]
 
 MIN_ANGLE = 15.0
 """Degrees of the sharpest corner."""
@@ -97,6 +100,11 @@ def polygons_in(geometries: Any) -> NDArray[Any]:
     """Return the polygons of geometries that may be collections, with lines where outlines only touch."""
     parts = shapely.get_parts(shapely.get_parts(geometries))
     return np.asarray(parts[shapely.get_dimensions(parts) == 2], object)
+
+
+def largest_polygon(geometry: Any) -> Any:
+    """Return the largest polygon of a geometry, an empty one if it has none."""
+    return max(polygons_in(geometry), key=shapely.area, default=shapely.Polygon())
 
 
 def _without_faults(xy: Floats, min_edge: float) -> Floats | None:

@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geofootprint.guard import polygons_in
+from geofootprint.guard import largest_polygon, polygons_in
 
 __all__ = ["splice"]
 
@@ -40,7 +40,7 @@ def splice(fit: Any, simple: Any, limit: float) -> Any:
     shapely.Polygon
         Valid; may have short edges at seams. `simple` itself where nothing is left of the fit.
     """
-    fit = _largest(shapely.make_valid(fit, method="structure", keep_collapsed=False))
+    fit = largest_polygon(shapely.make_valid(fit, method="structure", keep_collapsed=False))
     if shapely.is_empty(fit):
         return simple
     # Rounding to a grid may leave lines beside polygons, of which no further overlay can be made.
@@ -49,7 +49,7 @@ def splice(fit: Any, simple: Any, limit: float) -> Any:
     outlines = shapely.boundary(np.array([fit, simple], object))
     taken = shapely.union_all(over[_reach_far(over, outlines, limit)])
     rest = polygons_in(shapely.difference(fit, taken, grid_size=GRID))
-    spliced = _largest(shapely.union_all([*rest, *under[_reach_far(under, outlines, limit)]], grid_size=GRID))
+    spliced = largest_polygon(shapely.union_all([*rest, *under[_reach_far(under, outlines, limit)]], grid_size=GRID))
     return simple if shapely.hausdorff_distance(spliced, simple) < 2 * GRID else spliced
 
 
@@ -60,7 +60,3 @@ def _reach_far(pieces: NDArray[Any], outlines: NDArray[Any], limit: float) -> ND
     shapely.prepare(outlines)
     near = shapely.dwithin(outlines[0], points, limit) & shapely.dwithin(outlines[1], points, limit)
     return np.bincount(piece[~near], minlength=len(pieces)) > 0
-
-
-def _largest(geometry: Any) -> Any:
-    return max(polygons_in(geometry), key=shapely.area, default=shapely.Polygon())

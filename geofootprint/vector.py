@@ -50,6 +50,9 @@ FORMATS: Mapping[str, str] = {
 }
 """File extensions and GDAL's drivers for them (GeoParquet is written by geopandas)."""
 
+PART = 50_000
+"""Footprints that are measured at once."""
+
 LAYER = "buildings"
 
 COMPANIONS = {
@@ -277,10 +280,6 @@ def measure_on_ellipsoid(footprints: gpd.GeoDataFrame) -> tuple[NDArray[np.float
     measured = [_measure(part.to_crs("EPSG:4326").to_numpy()) for part in parts]
     area, perimeter = np.concatenate([np.zeros((2, 0)), *measured], axis=1)
     return area, perimeter
-
-
-PART = 50_000
-"""Footprints that are measured at once."""
 
 
 def _measure(degrees: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
