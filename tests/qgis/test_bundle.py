@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -15,8 +14,7 @@ from fake_wheels import make_bundle, make_engine_wheels
 from geofootprint_qgis.core.bundle import MANIFEST, open_bundle
 from geofootprint_qgis.core.runner import EngineCancelled, EngineError, Listener
 from geofootprint_qgis.core.setup_python import this_platform
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from project_scripts import SCRIPTS, import_script
 
 
 class Cancelling(Listener):
@@ -151,12 +149,7 @@ def test_cancelling_leaves_nothing(path, tmp_path):
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import make_bundle
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return make_bundle
+    return import_script("make_bundle")
 
 
 def test_the_script_writes_what_the_plugin_reads(script, wheels, tmp_path):

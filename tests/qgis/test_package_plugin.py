@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from project_scripts import import_script
 
 from geofootprint import __version__
 
@@ -17,12 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import package_plugin
-    finally:
-        sys.path.pop(0)
-    return package_plugin
+    return import_script("package_plugin")
 
 
 @pytest.fixture(scope="module")

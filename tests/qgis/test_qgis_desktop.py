@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from project_scripts import import_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import qgis_desktop
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    return qgis_desktop
+    return import_script("qgis_desktop")
 
 
 def is_running(pid):

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from project_scripts import SCRIPTS, import_script
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import translate_plugin
-    finally:
-        sys.path.pop(0)
-    return translate_plugin
+    return import_script("translate_plugin")
 
 
 def test_texts_are_found_wherever_they_stand(script):
